@@ -1,0 +1,277 @@
+//! Rows to digests, digests to groups, in a fixed order.
+//!
+//! Kept per row: 32 bytes of digest, four bytes of index and its load; under equality of values
+//! another 32 bytes, because the matrix's own digest is always over the stored bytes.
+
+use super::Analysis;
+use super::digest::Digest;
+use super::equality::{self, Equality};
+use crate::checkpoint::Dtype;
+use crate::error::{Error, Result};
+use crate::observe::{Event, Observer};
+use crate::rows::RowBlock;
+use hashbrown::HashTable;
+use std::collections::TryReserveError;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Two or more rows that are equal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// BLAKE3 of a member's bytes; under equality of values with −0 rewritten as +0.
+    pub digest: Digest,
+    /// The members, ascending.
+    pub rows: Vec<u64>,
+}
+
+/// What was found among the rows of one matrix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grouping {
+    /// Rows of the matrix.
+    pub rows: u64,
+    /// All groups: size descending, then by first row.
+    pub groups: Vec<Group>,
+    /// BLAKE3 over the digests of all rows' stored bytes, in row order.
+    pub matrix_digest: Digest,
+}
+
+impl Grouping {
+    /// Rows inside groups.
+    pub fn members(&self) -> u64 {
+        self.groups
+            .iter()
+            .map(|group| group.rows.len() as u64)
+            .sum()
+    }
+
+    /// Rows beyond the first of each value: rows − distinct, or members − groups.
+    pub fn excess(&self) -> u64 {
+        self.members() - self.groups.len() as u64
+    }
+
+    /// Different row values.
+    pub fn distinct(&self) -> u64 {
+        self.rows - self.excess()
+    }
+}
+
+/// Finds equal rows. Forks share one store, locked once for each block.
+pub struct Duplicates {
+    equality: Equality,
+    dtype: Dtype,
+    observer: Arc<dyn Observer>,
+    store: Arc<Mutex<Store>>,
+}
+
+/// What has been seen so far.
+struct Store {
+    seen: u64,
+    /// Of each row's stored bytes.
+    stored: Vec<Digest>,
+    /// Of each row's values; empty where bits decide. A row that holds a NaN stays unseen.
+    values: Vec<Digest>,
+    /// The first row of each value, in order of arrival.
+    first: HashTable<u32>,
+}
+
+impl Store {
+    fn keys(&self) -> &[Digest] {
+        if self.values.is_empty() {
+            &self.stored
+        } else {
+            &self.values
+        }
+    }
+}
+
+impl Duplicates {
+    /// An analysis of a matrix of so many rows; its memory is claimed here.
+    pub fn new(
+        rows: u64,
+        dtype: Dtype,
+        equality: Equality,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self> {
+        let claim = || -> Result<Store, TryReserveError> {
+            let count = usize::try_from(rows).unwrap_or(usize::MAX);
+            let unseen = || -> Result<Vec<Digest>, TryReserveError> {
+                let mut digests = Vec::new();
+                digests.try_reserve_exact(count)?;
+                digests.resize(count, Digest::UNSEEN);
+                Ok(digests)
+            };
+            let values = if equality == Equality::Values {
+                unseen()?
+            } else {
+                Vec::new()
+            };
+            Ok(Store {
+                seen: 0,
+                stored: unseen()?,
+                values,
+                first: HashTable::new(),
+            })
+        };
+        let store = claim().map_err(|_| Error::Usage {
+            what: format!("the digests of {rows} rows do not fit into memory"),
+        })?;
+        Ok(Self {
+            equality,
+            dtype,
+            observer,
+            store: Arc::new(Mutex::new(store)),
+        })
+    }
+}
+
+impl Analysis for Duplicates {
+    type Finding = Grouping;
+
+    fn fork(&self) -> Self {
+        Self {
+            equality: self.equality,
+            dtype: self.dtype.clone(),
+            observer: Arc::clone(&self.observer),
+            store: Arc::clone(&self.store),
+        }
+    }
+
+    fn block(&mut self, block: &RowBlock) -> Result<()> {
+        // Hashing is the work; the store is locked for the bookkeeping alone.
+        let stored: Vec<Digest> = block.rows().map(Digest::of).collect();
+        let values: Option<Vec<Option<Digest>>> = (self.equality == Equality::Values).then(|| {
+            let of = |row| equality::canonical(&self.dtype, row).map(|row| Digest::of(&row));
+            block.rows().map(of).collect()
+        });
+        let mut equal: Vec<(u64, u64)> = Vec::new();
+        {
+            let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+            let store = &mut *store;
+            let first = block.first_row() as usize;
+            let rows = first..first + block.len();
+            store.seen += block.len() as u64;
+            store.stored[rows.clone()].copy_from_slice(&stored);
+            if let Some(values) = &values {
+                for (slot, value) in store.values[rows.clone()].iter_mut().zip(values) {
+                    *slot = value.unwrap_or(Digest::UNSEEN);
+                }
+            }
+            let keys = if values.is_some() {
+                &store.values
+            } else {
+                &store.stored
+            };
+            for row in rows {
+                let digest = keys[row];
+                if digest == Digest::UNSEEN {
+                    continue;
+                }
+                let same = |&other: &u32| keys[other as usize] == digest;
+                match store.first.find(digest.key(), same) {
+                    Some(&other) => equal.push((row as u64, u64::from(other))),
+                    None => {
+                        // Rows are fewer than 2^32, as the matrix was checked.
+                        let key = |&other: &u32| keys[other as usize].key();
+                        store.first.insert_unique(digest.key(), row as u32, key);
+                    }
+                }
+            }
+        }
+        for (row, same_as) in equal {
+            self.observer.event(&Event::Duplicate { row, same_as });
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Grouping> {
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = store.stored.len() as u64;
+        if store.seen != rows {
+            let what = format!("{} of {rows} rows were read", store.seen);
+            return Err(Error::format("the matrix", what));
+        }
+        store.first = HashTable::new();
+        let matrix_digest = Digest::of_all(&store.stored);
+        let groups = groups(store.keys());
+        Ok(Grouping {
+            rows,
+            groups,
+            matrix_digest,
+        })
+    }
+}
+
+/// The groups among the rows' keys: size descending, then by first row.
+fn groups(keys: &[Digest]) -> Vec<Group> {
+    let mut order: Vec<u32> = (0..keys.len() as u32)
+        .filter(|&row| keys[row as usize] != Digest::UNSEEN)
+        .collect();
+    // By digest, then by row: equal rows stand together, and each group ascends.
+    order.sort_unstable_by_key(|&row| (keys[row as usize], row));
+    let mut groups: Vec<Group> = order
+        .chunk_by(|&a, &b| keys[a as usize] == keys[b as usize])
+        .filter(|rows| rows.len() > 1)
+        .map(|rows| Group {
+            digest: keys[rows[0] as usize],
+            rows: rows.iter().map(|&row| u64::from(row)).collect(),
+        })
+        .collect();
+    groups.sort_unstable_by_key(|group| (std::cmp::Reverse(group.rows.len()), group.rows[0]));
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::Silent;
+    use crate::rows::RowFramer;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    /// Groups by comparing rows, in the fixed order: the naive oracle.
+    fn naive(rows: &[Vec<u8>]) -> Vec<Vec<u64>> {
+        let mut by_value: BTreeMap<&[u8], Vec<u64>> = BTreeMap::new();
+        for (i, row) in rows.iter().enumerate() {
+            by_value.entry(row).or_default().push(i as u64);
+        }
+        let mut groups: Vec<Vec<u64>> = by_value.into_values().filter(|g| g.len() > 1).collect();
+        groups.sort_by_key(|g| (std::cmp::Reverse(g.len()), g[0]));
+        groups
+    }
+
+    proptest! {
+        /// Whatever the order of the blocks and the number of forks, the groups are the naive ones.
+        #[test]
+        fn groups_are_those_of_comparing_rows(
+            rows in prop::collection::vec(prop::collection::vec(0u8..3, 3), 0..60),
+            order in any::<u64>(),
+        ) {
+            let all = Duplicates::new(rows.len() as u64, Dtype::U8, Equality::Bits, Arc::new(Silent))
+                .unwrap();
+            let mut blocks: Vec<RowBlock> = rows
+                .iter()
+                .enumerate()
+                .flat_map(|(i, row)| RowFramer::new(i as u64, 3).push(row.clone().into()))
+                .collect();
+            blocks.sort_by_key(|b| (b.first_row() + 1).wrapping_mul(order | 1));
+            let mut forks = [all.fork(), all.fork()];
+            for (i, block) in blocks.iter().enumerate() {
+                forks[i % 2].block(block).unwrap();
+            }
+            let found = all.finish().unwrap();
+            let members: Vec<Vec<u64>> = found.groups.iter().map(|g| g.rows.clone()).collect();
+            let expected = naive(&rows);
+            prop_assert_eq!(found.excess(), found.rows - found.distinct());
+            prop_assert_eq!(members, expected);
+            let stored: Vec<Digest> = rows.iter().map(|row| Digest::of(row)).collect();
+            prop_assert_eq!(found.matrix_digest, Digest::of_all(&stored));
+        }
+    }
+
+    #[test]
+    fn a_matrix_that_was_not_read_whole_has_no_finding() {
+        let all = Duplicates::new(2, Dtype::U8, Equality::Bits, Arc::new(Silent)).unwrap();
+        let block = RowFramer::new(0, 1).push(vec![1].into()).next().unwrap();
+        all.fork().block(&block).unwrap();
+        assert!(all.finish().is_err());
+    }
+}

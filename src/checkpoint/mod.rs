@@ -1,0 +1,30 @@
+//! Step 3: bytes become a list of tensors.
+//!
+//! [`Checkpoint`] finds the files and their headers; nothing is read but headers: where each tensor's bytes lie, and of which type and shape they are.
+
+mod decode;
+mod dtype;
+mod index;
+mod safetensors;
+mod weights;
+
+pub use decode::{HeaderDecoder, Step, decode};
+pub use dtype::Dtype;
+pub use index::{Index, MAX_INDEX};
+pub use safetensors::Safetensors;
+pub use weights::{Checkpoint, Chosen};
+
+use std::ops::Range;
+
+/// One tensor of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorRecord {
+    /// Its name.
+    pub name: String,
+    /// The type of its elements.
+    pub dtype: Dtype,
+    /// Its sides, outermost first.
+    pub shape: Vec<u64>,
+    /// Its bytes, counted from the start of the file.
+    pub range: Range<u64>,
+}

@@ -1,0 +1,365 @@
+//! Which files hold a model's weights, and which of them holds a tensor.
+//!
+//! The order is that of the official loaders: `model.safetensors`, else what
+//! `model.safetensors.index.json` names. Other sets of weights in the same repository, such as
+//! Mistral's `consolidated*.safetensors`, are never mixed with these.
+
+use super::{Index, MAX_INDEX, Safetensors, TensorRecord, decode};
+use crate::error::{Error, Result};
+use crate::resolve::Snapshot;
+use crate::source::ByteSource;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// One file with its header read.
+#[derive(Clone)]
+struct Opened {
+    source: Arc<dyn ByteSource>,
+    tensors: Arc<[TensorRecord]>,
+}
+
+/// The weights of one model. Headers are read when a tensor of their file is looked up, and once.
+pub struct Checkpoint {
+    snapshot: Arc<dyn Snapshot>,
+    folder: String,
+    layout: Layout,
+    opened: HashMap<String, Opened>,
+}
+
+enum Layout {
+    /// Everything in one file.
+    Single(String),
+    /// Shards, and the index that names them.
+    Sharded(Index),
+}
+
+/// What the user or the model's name says about where the weights are.
+#[derive(Debug, Clone, Copy)]
+pub struct Chosen<'a> {
+    /// Empty, or a folder with a closing `/`.
+    pub folder: &'a str,
+    /// One file of that folder.
+    pub file: Option<&'a str>,
+    /// Whether a tensor was named, so that a single shard is enough.
+    pub tensor: bool,
+}
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+impl Checkpoint {
+    /// Finds the files. `warn` is told what the user should know.
+    pub async fn find(
+        snapshot: Arc<dyn Snapshot>,
+        chosen: Chosen<'_>,
+        warn: &mut (dyn FnMut(String) + Send),
+    ) -> Result<Self> {
+        let mut found = Self {
+            snapshot,
+            folder: chosen.folder.to_owned(),
+            layout: Layout::Single(String::new()),
+            opened: HashMap::new(),
+        };
+        found.layout = match chosen.file {
+            Some(file) if file.ends_with(".index.json") => match found.index(file).await? {
+                Some(index) => Layout::Sharded(index),
+                None => {
+                    return Err(Error::NoSuchFile {
+                        file: found.shown(file),
+                    });
+                }
+            },
+            Some(file) => found.around(file, chosen.tensor).await?,
+            None => found.standard(chosen.tensor, warn).await?,
+        };
+        Ok(found)
+    }
+
+    /// The standard names. Both are looked up at a time: the answers do not depend on each other.
+    async fn standard(
+        &mut self,
+        tensor: bool,
+        warn: &mut (dyn FnMut(String) + Send),
+    ) -> Result<Layout> {
+        let single = self.path(SINGLE);
+        let (source, index) = futures::join!(self.snapshot.open(&single), self.index(INDEX));
+        // Offline, what is not in the cache may exist; one of the two names is enough.
+        let (source, index) = match (source, index) {
+            (Err(Error::Offline { .. }), Ok(Some(index))) => (None, Some(index)),
+            (Ok(Some(source)), Err(Error::Offline { .. })) => (Some(source), None),
+            (source, index) => (source?, index?),
+        };
+        match (source, index) {
+            (None, Some(index)) => Ok(Layout::Sharded(index)),
+            (Some(_), Some(index)) if index.shards().iter().any(|shard| shard == SINGLE) => {
+                Ok(Layout::Sharded(index))
+            }
+            (Some(source), index) => {
+                if index.is_some() {
+                    warn(format!(
+                        "{SINGLE} and {INDEX} are both there and name different files; {SINGLE} \
+                         is read, as transformers does (--file {INDEX} reads the other)"
+                    ));
+                }
+                self.header(SINGLE, source).await?;
+                Ok(Layout::Single(SINGLE.to_owned()))
+            }
+            (None, None) => self.fallback(tensor, warn).await,
+        }
+    }
+
+    /// Without a standard name: the only safetensors file there is, or what there is instead.
+    async fn fallback(
+        &mut self,
+        tensor: bool,
+        warn: &mut (dyn FnMut(String) + Send),
+    ) -> Result<Layout> {
+        let listed = self.snapshot.list().await;
+        let names: Vec<&str> = listed
+            .iter()
+            .filter_map(|n| n.strip_prefix(&self.folder))
+            .collect();
+        let is_weights = |name: &&&str| {
+            name.ends_with(".safetensors") && !name.contains('/') && !name.starts_with("adapter_")
+        };
+        let weights: Vec<&&str> = names.iter().filter(is_weights).collect();
+        if let [only] = weights[..] {
+            let layout = self.around(only, tensor).await?;
+            if let Layout::Single(file) = &layout {
+                warn(format!(
+                    "there is no {SINGLE}; {file}, the only safetensors file, is read"
+                ));
+            }
+            return Ok(layout);
+        }
+        let model = self.snapshot.origin().id;
+        Err(Error::NoWeights {
+            model,
+            instead: instead(&names),
+        })
+    }
+
+    /// A file that the user named: judged with its index, if it is one of several.
+    async fn around(&mut self, file: &str, tensor: bool) -> Result<Layout> {
+        let path = self.path(file);
+        let shard = shard_prefix(file);
+        let mut candidates = vec![INDEX.to_owned()];
+        if let Some(prefix) = shard {
+            candidates.insert(0, format!("{prefix}.safetensors.index.json"));
+            if let Some((stem, variant)) = prefix.rsplit_once('.') {
+                candidates.push(format!("{stem}.safetensors.index.{variant}.json"));
+            }
+            candidates.dedup();
+        }
+        for candidate in candidates {
+            match self.index(&candidate).await {
+                Ok(Some(index)) if index.shards().iter().any(|shard| shard == file) => {
+                    return Ok(Layout::Sharded(index));
+                }
+                Ok(_) | Err(Error::Offline { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let source = self.snapshot.open(&path).await?;
+        let source = source.ok_or_else(|| Error::NoSuchFile {
+            file: self.shown(file),
+        })?;
+        if shard.is_some() && !tensor {
+            return Err(Error::NoUnembedding {
+                model: self.shown(file),
+                why: "it is one shard of several, and without their index it cannot show whether \
+                      the head is in another; name a tensor of it with --tensor"
+                    .into(),
+            });
+        }
+        self.header(file, source).await?;
+        Ok(Layout::Single(file.to_owned()))
+    }
+
+    async fn index(&self, file: &str) -> Result<Option<Index>> {
+        match self.snapshot.read(&self.path(file), MAX_INDEX).await? {
+            Some(json) => Index::parse(file, &json).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads the header of an opened file, and keeps it.
+    async fn header(&mut self, file: &str, source: Arc<dyn ByteSource>) -> Result<()> {
+        let mut decoder = Safetensors::new(file, source.size());
+        let tensors = decode(source.as_ref(), &mut decoder).await?.into();
+        self.opened
+            .insert(file.to_owned(), Opened { source, tensors });
+        Ok(())
+    }
+
+    /// Reads the headers of the files that hold these tensors.
+    pub async fn load(&mut self, tensors: &[String]) -> Result<()> {
+        let Layout::Sharded(index) = &self.layout else {
+            return Ok(());
+        };
+        let mut files: Vec<String> = tensors
+            .iter()
+            .filter_map(|tensor| index.shard(tensor))
+            .filter(|file| !self.opened.contains_key(*file))
+            .map(str::to_owned)
+            .collect();
+        files.sort();
+        files.dedup();
+        for file in files {
+            let source = self.snapshot.open(&self.path(&file)).await?;
+            let source = source.ok_or_else(|| {
+                let what = format!(
+                    "the index names it, but it does not exist in {}",
+                    self.model()
+                );
+                Error::format(&file, what)
+            })?;
+            self.header(&file, source).await?;
+        }
+        Ok(())
+    }
+
+    /// The names of all tensors.
+    pub fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        match &self.layout {
+            Layout::Sharded(index) => Box::new(index.names()),
+            Layout::Single(file) => {
+                let tensors = self.opened.get(file).map(|opened| opened.tensors.iter());
+                Box::new(
+                    tensors
+                        .into_iter()
+                        .flatten()
+                        .map(|tensor| tensor.name.as_str()),
+                )
+            }
+        }
+    }
+
+    /// The file that should hold a tensor.
+    fn file_of(&self, tensor: &str) -> Option<&str> {
+        match &self.layout {
+            Layout::Sharded(index) => index.shard(tensor),
+            Layout::Single(file) => Some(file),
+        }
+    }
+
+    /// A tensor's record, if the header of its file was read.
+    pub fn record(&self, tensor: &str) -> Option<&TensorRecord> {
+        let opened = self.opened.get(self.file_of(tensor)?)?;
+        opened.tensors.iter().find(|record| record.name == tensor)
+    }
+
+    /// A tensor's record with its file's name and bytes; where index and header disagree, says so.
+    pub fn tensor(&self, tensor: &str) -> Result<(&TensorRecord, &str, Arc<dyn ByteSource>)> {
+        let unknown = || Error::Unreadable {
+            tensor: tensor.to_owned(),
+            why: format!("{} has no tensor of that name", self.model()),
+        };
+        let file = self.file_of(tensor).ok_or_else(unknown)?;
+        let opened = self.opened.get(file).ok_or_else(unknown)?;
+        match opened.tensors.iter().find(|record| record.name == tensor) {
+            Some(record) => Ok((record, file, Arc::clone(&opened.source))),
+            None if matches!(self.layout, Layout::Single(_)) => Err(unknown()),
+            None => {
+                let what = format!("the index says that it holds {tensor:?}, but it does not");
+                Err(Error::format(file, what))
+            }
+        }
+    }
+
+    /// Bytes of all weights: what the index states, or the only file's length.
+    pub fn total_bytes(&self) -> Option<u64> {
+        match &self.layout {
+            Layout::Sharded(index) => index.total_bytes(),
+            Layout::Single(file) => self.opened.get(file).map(|opened| opened.source.size()),
+        }
+    }
+
+    fn path(&self, file: &str) -> String {
+        format!("{}{file}", self.folder)
+    }
+
+    fn model(&self) -> String {
+        self.snapshot.origin().id
+    }
+
+    fn shown(&self, file: &str) -> String {
+        let origin = self.snapshot.origin();
+        match origin.source {
+            crate::resolve::Place::File | crate::resolve::Place::Url => origin.id,
+            _ => format!("{}/{}{file}", origin.id.trim_end_matches('/'), self.folder),
+        }
+    }
+}
+
+/// The name before `-00001-of-00003.safetensors`, or its like with `_`; `None` for any other name.
+fn shard_prefix(file: &str) -> Option<&str> {
+    let stem = file.strip_suffix(".safetensors")?;
+    let (rest, total) = stem.rsplit_once("-of-")?;
+    let (prefix, number) = rest.rsplit_once(['-', '_'])?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    (digits(total) && digits(number)).then_some(prefix)
+}
+
+/// What a repository without readable weights has instead, for the message.
+fn instead(names: &[&str]) -> String {
+    let find = |test: &dyn Fn(&str) -> bool| names.iter().copied().find(|name| test(name));
+    let weights: Vec<&str> = names
+        .iter()
+        .copied()
+        .filter(|n| n.ends_with(".safetensors"))
+        .collect();
+    let found = [
+        find(&|n| n.starts_with("adapter_")).map(|n| {
+            format!("{n}: an adapter only; its base model is named in adapter_config.json")
+        }),
+        (!weights.is_empty()).then(|| {
+            let shown = weights
+                .iter()
+                .take(3)
+                .copied()
+                .collect::<Vec<_>>()
+                .join(", ");
+            format!("{shown}: name a file or folder with --file")
+        }),
+        find(&|n| n.ends_with(".gguf")).map(|n| format!("{n}: GGUF is not read")),
+        find(&|n| n.ends_with(".bin") || n.ends_with(".pt") || n.ends_with(".pth"))
+            .map(|n| format!("{n}: PyTorch checkpoints are not read")),
+        find(&|n| n.ends_with(".h5") || n.ends_with(".msgpack") || n.ends_with(".onnx"))
+            .map(|n| format!("{n}: this format is not read")),
+    ];
+    let found: Vec<String> = found.into_iter().flatten().collect();
+    match found.as_slice() {
+        [] if names.is_empty() => format!("neither {SINGLE} nor {INDEX} is there"),
+        [] => format!("none among its {} files", names.len()),
+        found => found.join("; "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_known_by_their_names() {
+        for (name, prefix) in [
+            ("model-00001-of-00002.safetensors", Some("model")),
+            ("model_00002-of-00072.safetensors", Some("model")),
+            ("model-1-of-61.safetensors", Some("model")),
+            ("model.fp16-00001-of-00002.safetensors", Some("model.fp16")),
+            ("model.safetensors", None),
+            ("one-of-two.safetensors", None),
+        ] {
+            assert_eq!(shard_prefix(name), prefix, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_there_is_instead_is_named() {
+        assert!(instead(&["pytorch_model.bin"]).contains("PyTorch"));
+        assert!(instead(&["m.Q4.gguf"]).contains("GGUF"));
+        assert!(instead(&["adapter_model.safetensors"]).contains("adapter"));
+        assert!(instead(&["README.md"]).contains("none"));
+        assert!(instead(&[]).contains("neither"));
+    }
+}

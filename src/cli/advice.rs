@@ -1,0 +1,44 @@
+//! An error as one sentence with what to do next.
+
+use singularity_survey::error::Error;
+use singularity_survey::quote;
+
+/// What happened, where, and what to do about it, safe to print.
+pub(crate) fn sentence(error: &Error) -> String {
+    let next = match error {
+        Error::NoSuchRepository {
+            authenticated: false,
+            ..
+        } => "check the name, or pass a token with --token or HF_TOKEN",
+        Error::NoSuchRepository { .. } => "check the name and what the token may read",
+        Error::AccessDenied {
+            authenticated: false,
+            ..
+        } => "ask for access on the model's page, then pass a token with --token or HF_TOKEN",
+        Error::AccessDenied { .. } => {
+            "check that the token is valid and that access was granted on the model's page"
+        }
+        Error::NoSuchRevision { .. } => "name a branch, tag or full commit that exists",
+        Error::NoSuchFile { .. } => "check the path",
+        Error::Offline { .. } => "run once without --offline and HF_HUB_OFFLINE",
+        Error::NoWeights { .. } => "only safetensors weights are read",
+        Error::NoUnembedding { .. } | Error::Unreadable { .. } => {
+            "inspect the model's files, or name another tensor with --tensor"
+        }
+        Error::RangesIgnored { .. } => {
+            "download the file and scan it locally, or use a server that answers ranges"
+        }
+        Error::RateLimited { .. } => "wait and try again, or pass a token, which has its own limit",
+        Error::Network { .. } => "check the connection and try again",
+        Error::Changed { .. } => "run it again, with --revision naming a full commit",
+        Error::BadAnswer { .. } => "try again later, or check the address with --verbose",
+        _ => "",
+    };
+    let mut text = quote::printable(&error.to_string());
+    let said =
+        text.contains("--matrix embedding") || text.contains("--tensor") || text.contains("--file");
+    if !next.is_empty() && !said {
+        text = format!("{text}; {next}");
+    }
+    text
+}

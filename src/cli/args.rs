@@ -1,0 +1,199 @@
+//! What may be typed.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use singularity_survey::analysis::Equality;
+use singularity_survey::report::Format;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Finds bit-for-bit identical rows in a language model's unembedding matrix, reading only the
+/// bytes that matter.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    about,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
+#[command(max_term_width = 100, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    #[command(flatten)]
+    pub(crate) scan: ScanArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Find the groups of identical rows (what a bare MODEL does too)
+    Scan(ScanArgs),
+    /// Read headers only: which tensor, why, and what a scan would read
+    Inspect(InspectArgs),
+    /// Scan a small model over HTTP from a stand-in Hub inside the process; needs no network
+    Demo,
+    /// Print a shell's completion script
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScanArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+
+    /// When two rows are equal: by stored bits, or by value (-0 equals +0, NaN equals nothing)
+    #[arg(long, value_enum, default_value_t = By::Bits)]
+    pub(crate) equality: By,
+
+    /// The form of the report on standard output
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = format_parser())]
+    pub(crate) format: String,
+
+    /// Write the report to a file too, as FORMAT:PATH (repeatable)
+    #[arg(short, long = "output", value_name = "FORMAT:PATH")]
+    pub(crate) output: Vec<OutputArg>,
+
+    /// List only groups of at least so many rows; the figures describe all
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) min_size: u64,
+
+    /// Show at most so many groups (text and Markdown)
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    pub(crate) max_groups: usize,
+
+    /// Show at most so many members of each group (text and Markdown)
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) max_tokens: usize,
+
+    /// Name rows by this tokenizer: a file, a folder or a model
+    #[arg(long, value_name = "PATH|MODEL", conflicts_with = "no_tokenizer")]
+    pub(crate) tokenizer: Option<String>,
+
+    /// Do not name rows
+    #[arg(long)]
+    pub(crate) no_tokenizer: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+
+    /// The form of the answer
+    #[arg(long, value_enum, default_value_t = InspectFormat::Text)]
+    pub(crate) format: InspectFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// org/name[@revision], hf://…, a page of the Hub, a local folder or .safetensors file, a URL
+    // Required by clap, and absent only where a subcommand stands in its place.
+    #[arg(value_name = "MODEL", required = true)]
+    pub(crate) model: Option<String>,
+
+    /// A branch, tag, commit or refs/pr/N
+    #[arg(long, value_name = "R")]
+    pub(crate) revision: Option<String>,
+
+    /// A weights file or folder inside the repository, as text_encoder/ or model.fp16.safetensors
+    #[arg(long, value_name = "PATH")]
+    pub(crate) file: Option<String>,
+
+    /// Read the tensor of this name in place of the head
+    #[arg(long, value_name = "NAME", conflicts_with = "matrix")]
+    pub(crate) tensor: Option<String>,
+
+    /// Which matrix to read
+    #[arg(long, value_enum, default_value_t = MatrixArg::Unembedding)]
+    pub(crate) matrix: MatrixArg,
+
+    /// Connections at a time; fewer are used for a small matrix
+    #[arg(long, value_name = "N", default_value = "8")]
+    pub(crate) connections: NonZeroUsize,
+
+    /// Threads that hash rows [default: one for each core, at most 4]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+
+    /// The Hub's address [default: $HF_ENDPOINT, else https://huggingface.co]
+    #[arg(long, value_name = "URL")]
+    pub(crate) endpoint: Option<String>,
+
+    /// The access token [default: $HF_TOKEN, else the one that was stored at login]
+    #[arg(long, value_name = "T")]
+    pub(crate) token: Option<String>,
+
+    /// Use the local Hub cache only
+    #[arg(long)]
+    pub(crate) offline: bool,
+
+    /// Say nothing but the report and errors
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+
+    /// Tell each request
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MatrixArg {
+    Unembedding,
+    Embedding,
+    Both,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    Bits,
+    Values,
+}
+
+impl From<By> for Equality {
+    fn from(by: By) -> Self {
+        match by {
+            By::Bits => Self::Bits,
+            By::Values => Self::Values,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InspectFormat {
+    Text,
+    Json,
+}
+
+/// A report's form and the file it goes to.
+#[derive(Debug, Clone)]
+pub(crate) struct OutputArg {
+    pub(crate) format: Format,
+    pub(crate) path: PathBuf,
+}
+
+impl FromStr for OutputArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (format, path) = text.split_once(':').ok_or("not of the form FORMAT:PATH")?;
+        if path.is_empty() {
+            return Err("the path is empty".into());
+        }
+        Ok(Self {
+            format: format.parse()?,
+            path: path.into(),
+        })
+    }
+}
+
+/// The names of the report's forms, so that help and completions list them.
+fn format_parser() -> clap::builder::PossibleValuesParser {
+    Format::ALL.map(|(name, _)| name).into()
+}

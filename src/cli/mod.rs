@@ -1,0 +1,11 @@
+//! The command-line tool: it reads arguments and the environment, hands values to the library,
+//! and prints. It uses the library as an outsider would.
+
+pub(crate) mod advice;
+pub(crate) mod args;
+pub(crate) mod demo;
+mod environment;
+mod output;
+mod progress;
+pub(crate) mod run;
+mod stream;

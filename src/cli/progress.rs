@@ -1,0 +1,107 @@
+//! A bar on standard error, for whoever watches.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use singularity_survey::observe::{Event, Observer};
+use singularity_survey::quote;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Waits shorter than this are not worth a line.
+const WORTH_TELLING: Duration = Duration::from_secs(5);
+
+/// Draws the bar, and prints what is worth a line.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    equal: AtomicU64,
+    warnings: bool,
+    requests: bool,
+    waits: bool,
+}
+
+/// What is told besides the report.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Told {
+    /// Nothing.
+    pub(crate) quiet: bool,
+    /// Each request.
+    pub(crate) verbose: bool,
+    /// Warnings, unless the report on standard output shows them.
+    pub(crate) warnings: bool,
+    /// A bar, if standard error is a terminal.
+    pub(crate) bar: bool,
+}
+
+impl Progress {
+    pub(crate) fn new(told: Told) -> Self {
+        let show = told.bar && !told.quiet && io::stderr().is_terminal();
+        let target = if show {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        Self {
+            bar: ProgressBar::with_draw_target(None, target),
+            equal: AtomicU64::new(0),
+            warnings: told.warnings && !told.quiet,
+            requests: told.verbose,
+            waits: !told.quiet,
+        }
+    }
+
+    /// Takes the bar off the terminal, before anything else is printed.
+    pub(crate) fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn line(&self, text: &str) {
+        let text = quote::printable(text);
+        self.bar.suspend(|| {
+            // There is no one to tell that standard error is gone.
+            let _ = writeln!(io::stderr(), "{text}");
+        });
+    }
+}
+
+impl Observer for Progress {
+    fn event(&self, event: &Event<'_>) {
+        match event {
+            Event::Matrix { bytes, .. } => {
+                let style = ProgressStyle::with_template(
+                    "{bar:24} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left, {msg}",
+                );
+                self.bar.reset();
+                self.bar.set_length(*bytes);
+                self.equal.store(0, Relaxed);
+                self.bar.set_message("0 rows equal");
+                if let Ok(style) = style {
+                    self.bar.set_style(style);
+                }
+            }
+            Event::Received { bytes } => {
+                self.bar.inc(*bytes);
+                self.bar
+                    .set_message(format!("{} rows equal", self.equal.load(Relaxed)));
+            }
+            Event::Duplicate { .. } => {
+                self.equal.fetch_add(1, Relaxed);
+            }
+            Event::Warning { message } if self.warnings => {
+                self.line(&format!("warning: {message}"))
+            }
+            Event::Request { method, url } if self.requests => {
+                self.line(&format!("{method} {url}"))
+            }
+            Event::Waiting { duration, why }
+                if self.requests || self.waits && *duration >= WORTH_TELLING =>
+            {
+                self.line(&format!(
+                    "waiting {:.0} s: {why}",
+                    duration.as_secs_f64().ceil()
+                ));
+            }
+            Event::Done => self.clear(),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! From arguments to reports.
+
+use super::args::{InspectArgs, InspectFormat, MatrixArg, ModelArgs, ScanArgs};
+use super::output::OutputFile;
+use super::progress::{Progress, Told};
+use super::stream::{Line, Stream};
+use super::{advice, environment};
+use singularity_survey::error::{Error, Result};
+use singularity_survey::observe::{Event, Observer};
+use singularity_survey::pipeline::{Job, Survey, TokenizerChoice, Which};
+use singularity_survey::report::{
+    Csv, Format, Ids, Json, Markdown, MatrixPart, Render, Report, Text, inspection, pretty,
+};
+use singularity_survey::resolve::{Hub, ModelSpec};
+use singularity_survey::source::Options;
+use std::io::{self, IsTerminal as _, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Several observers as one.
+struct All(Vec<Arc<dyn Observer>>);
+
+impl Observer for All {
+    fn event(&self, event: &Event<'_>) {
+        self.0.iter().for_each(|observer| observer.event(event));
+    }
+}
+
+/// Scans the model and writes every report that was asked for.
+pub(crate) async fn scan(args: &ScanArgs) -> Result<()> {
+    let hub = environment::hub(&args.model)?;
+    scan_on(args, hub, environment::http()).await.map(drop)
+}
+
+/// Scans a model on this Hub.
+pub(crate) async fn scan_on(
+    args: &ScanArgs,
+    hub: Hub,
+    mut http: Options,
+) -> Result<Vec<Arc<Report>>> {
+    let format: Format = args.format.parse().map_err(|what| Error::Usage { what })?;
+    let job = job(args, &hub)?;
+    // Opened first: a report that cannot be written is known before anything is read.
+    let files: Vec<OutputFile> = args
+        .output
+        .iter()
+        .map(OutputFile::create)
+        .collect::<Result<_>>()?;
+    let (lines, files): (Vec<_>, Vec<_>) = files
+        .into_iter()
+        .partition(|file| file.format == Format::Jsonl);
+
+    let progress = Arc::new(Progress::new(Told {
+        quiet: args.model.quiet,
+        verbose: args.model.verbose,
+        warnings: !matches!(format, Format::Text | Format::Markdown),
+        bar: !environment::no_bars(),
+    }));
+    let mut observers: Vec<Arc<dyn Observer>> = vec![progress.clone()];
+    let on_stdout = format == Format::Jsonl;
+    let stream = (on_stdout || !lines.is_empty()).then(|| Stream::start(on_stdout, lines));
+    if let Some(stream) = &stream {
+        observers.push(Arc::new(stream.observer()));
+    }
+    http.observer = Arc::new(All(observers));
+
+    let survey = Survey::new(hub, http);
+    let reports = match &stream {
+        None => reports(&survey, &job, None).await,
+        Some(stream) => tokio::select! {
+            reports = reports(&survey, &job, Some(stream)) => reports,
+            () = stream.broken() => Ok(Vec::new()),
+        },
+    };
+    progress.clear();
+    // The survey holds the observers, and with them the stream's senders.
+    drop(survey);
+    let reports = match (reports, stream) {
+        (Ok(reports), None) => reports,
+        (Ok(reports), Some(stream)) => {
+            for file in stream.finish()? {
+                file.finish()?;
+            }
+            reports
+        }
+        (Err(error), stream) => {
+            if let Some(stream) = stream {
+                stream.send(Line::Error(advice::sentence(&error)));
+                // The first failure is the one to tell.
+                let _ = stream.finish();
+            }
+            return Err(error);
+        }
+    };
+
+    // Files first, so that a full disk leaves nothing on standard output.
+    for mut file in files {
+        let mut text = Vec::new();
+        render(file.format, args, &reports, false, &mut text).map_err(|e| file.failed(e))?;
+        file.write_all(&text).map_err(|e| file.failed(e))?;
+        file.finish()?;
+    }
+    if !on_stdout {
+        let color = io::stdout().is_terminal() && !environment::no_color();
+        to_stdout(|out| render(format, args, &reports, color, out))?;
+    }
+    Ok(reports)
+}
+
+async fn reports(survey: &Survey, job: &Job, stream: Option<&Stream>) -> Result<Vec<Arc<Report>>> {
+    let prepared = survey.prepare(job).await?;
+    let mut reports = Vec::new();
+    for (number, matrix) in prepared.matrices().enumerate() {
+        if let Some(stream) = stream {
+            let start = (prepared.origin().clone(), MatrixPart::from(matrix));
+            stream.send(Line::Start(Box::new(start)));
+        }
+        let report = Arc::new(prepared.scan(number).await?);
+        if let Some(stream) = stream {
+            stream.send(Line::Finish(Arc::clone(&report)));
+        }
+        reports.push(report);
+    }
+    Ok(reports)
+}
+
+/// Reads headers, and says what a scan would read.
+pub(crate) async fn inspect(args: &InspectArgs) -> Result<()> {
+    let hub = environment::hub(&args.model)?;
+    let mut job = model_job(&args.model, &hub)?;
+    job.tokenizer = TokenizerChoice::None;
+    let mut http = environment::http();
+    http.observer = Arc::new(Progress::new(Told {
+        quiet: args.model.quiet,
+        verbose: args.model.verbose,
+        warnings: false,
+        bar: false,
+    }));
+    let found = Survey::new(hub, http).prepare(&job).await?.inspect();
+    to_stdout(|out| match (args.format, found.as_slice()) {
+        (InspectFormat::Text, found) => inspection(found, out),
+        (InspectFormat::Json, [found]) => pretty(found, out),
+        (InspectFormat::Json, found) => {
+            pretty(&serde_json::json!({"schema": 1, "reports": found}), out)
+        }
+    })
+}
+
+fn job(args: &ScanArgs, hub: &Hub) -> Result<Job> {
+    let mut job = model_job(&args.model, hub)?;
+    job.equality = args.equality.into();
+    job.min_size = args.min_size;
+    job.tokenizer = match (&args.tokenizer, args.no_tokenizer) {
+        (_, true) => TokenizerChoice::None,
+        (None, _) => TokenizerChoice::Own,
+        (Some(text), _) => TokenizerChoice::Of(ModelSpec::parse(text, &hub.endpoint)?),
+    };
+    Ok(job)
+}
+
+fn model_job(args: &ModelArgs, hub: &Hub) -> Result<Job> {
+    let mut model = ModelSpec::parse(args.model.as_deref().unwrap_or_default(), &hub.endpoint)?;
+    match (&mut model, &args.revision) {
+        (_, None) => {}
+        (ModelSpec::Hub { revision, .. }, Some(given)) => {
+            if revision.as_ref().is_some_and(|named| named != given) {
+                let what = "the model's name and --revision give different revisions";
+                return Err(Error::Usage { what: what.into() });
+            }
+            *revision = Some(given.clone());
+        }
+        (_, Some(_)) => {
+            let what = "--revision is for models on the Hub";
+            return Err(Error::Usage { what: what.into() });
+        }
+    }
+    let mut job = Job::new(model);
+    job.file = args.file.clone();
+    job.which = match (&args.tensor, args.matrix) {
+        (Some(tensor), _) => Which::Tensor(tensor.clone()),
+        (None, MatrixArg::Unembedding) => Which::Unembedding,
+        (None, MatrixArg::Embedding) => Which::Embedding,
+        (None, MatrixArg::Both) => Which::Both,
+    };
+    job.connections = args.connections;
+    Ok(job)
+}
+
+fn render(
+    format: Format,
+    args: &ScanArgs,
+    reports: &[Arc<Report>],
+    color: bool,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let (max_groups, max_tokens) = (args.max_groups, args.max_tokens);
+    let reports: Vec<Report> = reports
+        .iter()
+        .map(|report| report.as_ref().clone())
+        .collect();
+    match format {
+        Format::Text => Text {
+            max_groups,
+            max_tokens,
+            color,
+        }
+        .render(&reports, out),
+        Format::Json => Json {
+            several: args.model.matrix == MatrixArg::Both,
+        }
+        .render(&reports, out),
+        Format::Csv => Csv.render(&reports, out),
+        Format::Markdown => Markdown {
+            max_groups,
+            max_tokens,
+        }
+        .render(&reports, out),
+        Format::Ids => Ids.render(&reports, out),
+        // Written while the scan ran.
+        Format::Jsonl => Ok(()),
+    }
+}
+
+/// Writes to standard output in one go.
+pub(crate) fn to_stdout(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    write(&mut out)
+        .and_then(|()| out.flush())
+        .map_err(|source| Error::Io {
+            path: PathBuf::from("standard output"),
+            doing: "write to it",
+            source,
+        })
+}

@@ -1,0 +1,132 @@
+//! Lines of JSON while the scan runs, written by a thread of their own so that a slow reader never
+//! holds up the network.
+
+use super::output::OutputFile;
+use singularity_survey::error::{Error, Result};
+use singularity_survey::observe::{Event, Observer};
+use singularity_survey::report::{MatrixPart, Report, jsonl};
+use singularity_survey::resolve::Origin;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use std::thread::JoinHandle;
+use tokio::sync::Notify;
+
+/// What is written.
+pub(crate) enum Line {
+    Start(Box<(Origin, MatrixPart)>),
+    Duplicate { row: u64, same_as: u64 },
+    Finish(Arc<Report>),
+    Error(String),
+}
+
+/// Where lines go; the thread ends when all senders are gone.
+pub(crate) struct Stream {
+    lines: Sender<Line>,
+    writer: JoinHandle<Result<Vec<OutputFile>>>,
+    broken: Arc<Notify>,
+}
+
+/// Hands the rows found equal to the thread.
+pub(crate) struct Duplicates(Sender<Line>);
+
+impl Observer for Duplicates {
+    fn event(&self, event: &Event<'_>) {
+        if let &Event::Duplicate { row, same_as } = event {
+            // A thread that is gone has told why, and the run is about to end.
+            let _ = self.0.send(Line::Duplicate { row, same_as });
+        }
+    }
+}
+
+impl Stream {
+    /// Starts the thread.
+    pub(crate) fn start(stdout: bool, files: Vec<OutputFile>) -> Self {
+        let (lines, received) = mpsc::channel();
+        let broken = Arc::new(Notify::new());
+        let notify = Arc::clone(&broken);
+        let writer = std::thread::spawn(move || {
+            let result = write_all(&received, stdout, files);
+            if result.is_err() {
+                notify.notify_one();
+            }
+            result
+        });
+        Self {
+            lines,
+            writer,
+            broken,
+        }
+    }
+
+    /// An observer that feeds the thread.
+    pub(crate) fn observer(&self) -> Duplicates {
+        Duplicates(self.lines.clone())
+    }
+
+    pub(crate) fn send(&self, line: Line) {
+        let _ = self.lines.send(line);
+    }
+
+    /// Completes when the thread cannot write.
+    pub(crate) async fn broken(&self) {
+        self.broken.notified().await;
+    }
+
+    /// Waits until everything is written, and gives the files back to be put in their places.
+    pub(crate) fn finish(self) -> Result<Vec<OutputFile>> {
+        drop(self.lines);
+        self.writer.join().unwrap_or_else(|_| Ok(Vec::new()))
+    }
+}
+
+fn write_all(
+    lines: &Receiver<Line>,
+    stdout: bool,
+    files: Vec<OutputFile>,
+) -> Result<Vec<OutputFile>> {
+    let mut files: Vec<BufWriter<OutputFile>> = files.into_iter().map(BufWriter::new).collect();
+    let mut console = BufWriter::new(io::stdout());
+    let console_failed = |source| Error::Io {
+        path: PathBuf::from("standard output"),
+        doing: "write to it",
+        source,
+    };
+    loop {
+        let line = match lines.try_recv() {
+            Ok(line) => line,
+            Err(TryRecvError::Disconnected) => break,
+            // Nothing waits: what there is goes out now.
+            Err(TryRecvError::Empty) => {
+                console.flush().map_err(console_failed)?;
+                match lines.recv() {
+                    Ok(line) => line,
+                    Err(_) => break,
+                }
+            }
+        };
+        if stdout {
+            write(&line, &mut console).map_err(console_failed)?;
+        }
+        for file in &mut files {
+            write(&line, file).map_err(|e| file.get_ref().failed(e))?;
+        }
+    }
+    console.flush().map_err(console_failed)?;
+    let mut written = Vec::new();
+    for mut file in files {
+        file.flush().map_err(|e| file.get_ref().failed(e))?;
+        written.extend(file.into_inner().ok());
+    }
+    Ok(written)
+}
+
+fn write(line: &Line, out: &mut dyn Write) -> io::Result<()> {
+    match line {
+        Line::Start(start) => jsonl::start(&start.0, &start.1, out),
+        &Line::Duplicate { row, same_as } => jsonl::duplicate(row, same_as, out),
+        Line::Finish(report) => jsonl::finish(report, out),
+        Line::Error(message) => jsonl::error(message, out),
+    }
+}

@@ -1,0 +1,262 @@
+//! What `config.json` says about the head: sizes, and whether it is tied, at every level.
+
+use super::defaults::ties_by_default;
+use crate::error::{Error, Result};
+use serde_json::{Map, Value};
+
+/// The longest `config.json` that is read.
+pub const MAX_CONFIG: u64 = 10_000_000;
+
+/// Where multimodal and wrapped models keep the configuration of their text decoder.
+const TEXT: [&[&str]; 10] = [
+    &["text_config"],
+    &["llm_config"],
+    &["language_config"],
+    &["thinker_config", "text_config"],
+    &["decoder"],
+    &["generator"],
+    &["language_model_config"],
+    &["text_model"],
+    &["lm_config"],
+    &["llm_cfg"],
+];
+
+/// What single families call their tie flag.
+const FAMILY_FLAGS: [&str; 4] = [
+    "weight_tying",
+    "tie_embeddings",
+    "tied_embeddings",
+    "share_input_output_layers",
+];
+
+/// What configurations call the number of rows of the head.
+const VOCABULARY: [&str; 6] = [
+    "vocab_size",
+    "padded_vocab_size",
+    "embedding_size",
+    "tgt_vocab_size",
+    "n_tokens",
+    "text_vocab",
+];
+
+/// A parsed `config.json`; empty where there is none.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    top: Map<String, Value>,
+    text: Option<(String, Map<String, Value>)>,
+}
+
+/// Whether the head is tied, and which words say so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TieFlag {
+    /// The flag.
+    pub tied: bool,
+    /// Where it stands: a path inside `config.json`, or a model type's default.
+    pub source: String,
+}
+
+impl Config {
+    /// Parses `config.json`. Python writes `NaN` and `Infinity` into such files, which JSON does
+    /// not know; they are read as `null`.
+    pub fn parse(json: &[u8]) -> Result<Self> {
+        let wrong = |e: serde_json::Error| Error::format("config.json", format!("not JSON: {e}"));
+        let value: Value = match serde_json::from_slice(json) {
+            Ok(value) => value,
+            Err(first) => {
+                serde_json::from_slice(&without_python_floats(json)).map_err(|_| wrong(first))?
+            }
+        };
+        let Value::Object(top) = value else {
+            return Err(Error::format("config.json", "not a JSON object"));
+        };
+        let text = TEXT.iter().find_map(|path| {
+            let mut object = &top;
+            for key in *path {
+                object = object.get(*key)?.as_object()?;
+            }
+            Some((path.join("."), object.clone()))
+        });
+        Ok(Self { top, text })
+    }
+
+    /// Every tie flag that is written, at every level, with its path.
+    pub fn tie_flags(&self) -> Vec<TieFlag> {
+        let mut flags = Vec::new();
+        let mut collect = |prefix: &str, object: &Map<String, Value>| {
+            for key in FAMILY_FLAGS.into_iter().chain(["tie_word_embeddings"]) {
+                if let Some(tied) = object.get(key).and_then(Value::as_bool) {
+                    flags.push(TieFlag {
+                        tied,
+                        source: format!("{prefix}{key}"),
+                    });
+                }
+            }
+        };
+        collect("", &self.top);
+        if let Some(Value::Object(thinker)) = self.top.get("thinker_config") {
+            collect("thinker_config.", thinker);
+        }
+        if let Some((path, text)) = &self.text {
+            collect(&format!("{path}."), text);
+        }
+        flags
+    }
+
+    /// The flag that holds: a family's own field, then the text decoder's, then the top level's,
+    /// then the model type's default where that ties. `None`: nothing says.
+    pub fn effective_tie(&self) -> Option<TieFlag> {
+        let flags = self.tie_flags();
+        let find = |test: &dyn Fn(&str) -> bool| flags.iter().find(|flag| test(&flag.source));
+        let of_family =
+            |path: &str| FAMILY_FLAGS.contains(&path.rsplit('.').next().unwrap_or(path));
+        let of_text = |path: &str| {
+            let text = self
+                .text
+                .as_ref()
+                .map(|(text, _)| format!("{text}.tie_word_embeddings"));
+            text.as_deref() == Some(path)
+        };
+        let written = find(&of_family)
+            .or_else(|| find(&of_text))
+            .or_else(|| find(&|path| path.ends_with("tie_word_embeddings")));
+        if let Some(flag) = written {
+            return Some(flag.clone());
+        }
+        let text_type = self
+            .text
+            .as_ref()
+            .and_then(|(_, text)| text.get("model_type"));
+        let model_type = text_type.or_else(|| self.top.get("model_type"))?.as_str()?;
+        ties_by_default(model_type).then(|| TieFlag {
+            tied: true,
+            source: format!("the default of model type {model_type}"),
+        })
+    }
+
+    /// The sizes of the vocabulary that are written, the text decoder's first.
+    pub fn vocabulary(&self) -> Vec<u64> {
+        let levels = self.text.iter().map(|(_, text)| text).chain([&self.top]);
+        levels
+            .flat_map(|level| {
+                VOCABULARY
+                    .iter()
+                    .filter_map(|key| level.get(*key)?.as_u64())
+            })
+            .collect()
+    }
+
+    /// The class names that the file gives for the whole model.
+    pub fn architectures(&self) -> impl Iterator<Item = &str> {
+        let list = self.top.get("architectures").and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(Value::as_str)
+    }
+
+    /// How the file says that weights are quantised.
+    pub fn quantisation(&self) -> Option<&str> {
+        let levels = [Some(&self.top), self.text.as_ref().map(|(_, text)| text)];
+        levels.into_iter().flatten().find_map(|level| {
+            level
+                .get("quantization_config")?
+                .get("quant_method")?
+                .as_str()
+        })
+    }
+}
+
+/// The text with `NaN`, `Infinity` and `-Infinity` outside of strings replaced by `null`.
+fn without_python_floats(json: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(json.len());
+    let (mut rest, mut in_string) = (json, false);
+    while let Some(&byte) = rest.first() {
+        let word = [&b"-Infinity"[..], b"Infinity", b"NaN"];
+        if !in_string && let Some(word) = word.iter().find(|word| rest.starts_with(word)) {
+            out.extend_from_slice(b"null");
+            rest = &rest[word.len()..];
+            continue;
+        }
+        let taken = if in_string && byte == b'\\' {
+            rest.len().min(2)
+        } else {
+            1
+        };
+        in_string ^= byte == b'"';
+        out.extend_from_slice(&rest[..taken]);
+        rest = &rest[taken..];
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tie(json: &str) -> Option<(bool, String)> {
+        let flag = Config::parse(json.as_bytes()).unwrap().effective_tie()?;
+        Some((flag.tied, flag.source))
+    }
+
+    #[test]
+    fn the_flag_that_holds_is_the_most_specific_one() {
+        for (json, tied, source) in [
+            (
+                r#"{"tie_word_embeddings":true}"#,
+                true,
+                "tie_word_embeddings",
+            ),
+            (
+                r#"{"tie_word_embeddings":true,"weight_tying":false}"#,
+                false,
+                "weight_tying",
+            ),
+            (
+                r#"{"tie_word_embeddings":false,"text_config":{"tie_word_embeddings":true}}"#,
+                true,
+                "text_config.tie_word_embeddings",
+            ),
+            (
+                r#"{"tie_word_embeddings":true,"llm_config":{}}"#,
+                true,
+                "tie_word_embeddings",
+            ),
+            (
+                r#"{"thinker_config":{"tie_word_embeddings":true,"text_config":{"tie_word_embeddings":false}}}"#,
+                false,
+                "thinker_config.text_config.tie_word_embeddings",
+            ),
+            (
+                r#"{"model_type":"gemma2"}"#,
+                true,
+                "the default of model type gemma2",
+            ),
+            (
+                r#"{"model_type":"gemma3","text_config":{"model_type":"gemma3_text"}}"#,
+                true,
+                "the default of model type gemma3_text",
+            ),
+        ] {
+            assert_eq!(tie(json), Some((tied, source.to_owned())), "{json}");
+        }
+    }
+
+    #[test]
+    fn where_nothing_says_there_is_no_flag() {
+        for json in [
+            "{}",
+            r#"{"model_type":"qwen2"}"#,
+            r#"{"tie_word_embeddings":null}"#,
+        ] {
+            assert_eq!(tie(json), None, "{json}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_only_python_writes_are_read_as_null() {
+        let json =
+            br#"{"limit":[0.0,Infinity,-Infinity,NaN],"say":"NaN \"Infinity","vocab_size":7}"#;
+        let config = Config::parse(json).unwrap();
+        assert_eq!(config.vocabulary(), [7]);
+        assert_eq!(config.top["say"], "NaN \"Infinity");
+        assert!(Config::parse(b"{nope}").is_err());
+        assert!(Config::parse(b"[1]").is_err());
+    }
+}

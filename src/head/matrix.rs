@@ -1,0 +1,246 @@
+//! The chosen tensor as rows of bytes; refuses by name what has none.
+
+use super::locate::{Located, Role};
+use crate::checkpoint::{Dtype, TensorRecord};
+use crate::error::{Error, Result};
+use std::ops::Range;
+
+/// The most rows that can be told apart by the index of a scan.
+const MAX_ROWS: u64 = u32::MAX as u64;
+
+/// The longest row: one row of each stream is held in memory. The widest heads known have 64 kB.
+const MAX_ROW_BYTES: u64 = 16 << 20;
+
+/// A matrix whose rows are runs of bytes, one after another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Matrix {
+    /// What it is to the model.
+    pub role: Role,
+    /// The tensor.
+    pub tensor: String,
+    /// The file that holds it.
+    pub file: String,
+    /// Whether head and input embedding are one; `None` where nothing says.
+    pub tied: Option<bool>,
+    /// Why this tensor.
+    pub reason: String,
+    /// The type of its elements.
+    pub dtype: Dtype,
+    /// Number of rows: ids of the vocabulary, padding included.
+    pub rows: u64,
+    /// Elements of a row.
+    pub columns: u64,
+    /// Bytes of a row, at least one.
+    pub row_bytes: u64,
+    /// Its bytes, counted from the start of the file.
+    pub range: Range<u64>,
+}
+
+impl Matrix {
+    /// Takes the chosen tensor for rows, if it has any. `companion` looks up the other tensors of
+    /// its module, which may hold a part of each row's value.
+    pub fn new<'a>(
+        located: Located,
+        file: &str,
+        record: &TensorRecord,
+        companion: &dyn Fn(&str) -> Option<&'a TensorRecord>,
+    ) -> Result<Self> {
+        let unreadable = |why: String| Error::Unreadable {
+            tensor: located.tensor.clone(),
+            why,
+        };
+        if located.role != Role::Tensor
+            && let Some(why) = quantised(&located, record, companion)
+        {
+            return Err(unreadable(why));
+        }
+        let [rows, columns] = record.shape[..] else {
+            let sides = record
+                .shape
+                .iter()
+                .map(u64::to_string)
+                .collect::<Vec<_>>()
+                .join(", ");
+            return Err(unreadable(format!("its shape [{sides}] is not 2-D")));
+        };
+        let Some(bits) = record.dtype.bits() else {
+            return Err(unreadable(format!(
+                "its type {:?} is unknown",
+                record.dtype.name()
+            )));
+        };
+        if columns == 0 {
+            return Err(unreadable("it has no columns".into()));
+        }
+        // The decoder has held the shape against the bytes, so this product fits.
+        let row_bits = columns.saturating_mul(bits);
+        if row_bits % 8 != 0 {
+            let why = format!(
+                "a row of {columns} {} is no whole number of bytes",
+                record.dtype
+            );
+            return Err(unreadable(why));
+        }
+        if row_bits / 8 > MAX_ROW_BYTES {
+            let why = format!(
+                "a row has {} bytes, more than {MAX_ROW_BYTES}",
+                row_bits / 8
+            );
+            return Err(unreadable(why));
+        }
+        if rows > MAX_ROWS {
+            return Err(unreadable(format!(
+                "it has {rows} rows, more than {MAX_ROWS}"
+            )));
+        }
+        let Located {
+            role,
+            tensor,
+            tied,
+            reason,
+            ..
+        } = located;
+        Ok(Self {
+            role,
+            tensor,
+            file: file.to_owned(),
+            tied,
+            reason,
+            dtype: record.dtype.clone(),
+            rows,
+            columns,
+            row_bytes: row_bits / 8,
+            range: record.range.clone(),
+        })
+    }
+
+    /// Bytes of all rows.
+    pub fn bytes(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+}
+
+/// Why the tensor's bytes are not its rows' values: packed codes, or scales beside them.
+///
+/// A companion of a single element scales the whole tensor and cannot tell two rows apart. Where a
+/// plain float matrix stands beside the remains of a packed one, the plain one is the matrix.
+fn quantised<'a>(
+    located: &Located,
+    record: &TensorRecord,
+    companion: &dyn Fn(&str) -> Option<&'a TensorRecord>,
+) -> Option<String> {
+    let ends = |suffix: &str| located.tensor.ends_with(suffix);
+    let has = |suffix: &str| located.companions.iter().any(|name| name.ends_with(suffix));
+    if ends(".qweight") || has(".qweight") && !is_float(&record.dtype) {
+        let scheme = if has(".g_idx") { "GPTQ" } else { "GPTQ or AWQ" };
+        return Some(format!(
+            "it is packed by {scheme}, where a token is no run of bytes"
+        ));
+    }
+    for (part, scheme) in [
+        (".weight_packed", "compressed-tensors"),
+        (".W_q", "HQQ"),
+        (".codes", "AQLM or a like scheme"),
+        ("weight_qdata", "torchao"),
+        (".qzeros", "GPTQ or AWQ"),
+        (".g_idx", "GPTQ"),
+        (".lora_A.weight", "a LoRA adapter"),
+        (".lora_B.weight", "a LoRA adapter"),
+    ] {
+        if ends(part) {
+            return Some(format!(
+                "it is stored by {scheme}, whose codes are not its rows"
+            ));
+        }
+    }
+    if is_float(&record.dtype) {
+        return None;
+    }
+    let inert = [
+        "input_scale",
+        "input_global_scale",
+        "weight_format",
+        "weight_shape",
+        "quant_map",
+    ];
+    let scales: Vec<&str> = located
+        .companions
+        .iter()
+        .filter(|name| !inert.iter().any(|suffix| name.ends_with(suffix)))
+        .filter(|name| {
+            let elements = companion(name).map(|r| r.shape.iter().product::<u64>());
+            elements != Some(1)
+        })
+        .map(String::as_str)
+        .collect();
+    (!scales.is_empty()).then(|| {
+        format!(
+            "it is quantised, and a row's value also depends on {}; --tensor compares its codes alone",
+            scales.join(", ")
+        )
+    })
+}
+
+/// Whether elements are values by themselves, not codes that a scale turns into values.
+fn is_float(dtype: &Dtype) -> bool {
+    matches!(
+        dtype,
+        Dtype::F16 | Dtype::Bf16 | Dtype::F32 | Dtype::F64 | Dtype::C64
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matrix(dtype: Dtype, shape: &[u64], parts: &[(&str, &[u64])]) -> Result<Matrix> {
+        let of = |name: &str, dtype: &Dtype, shape: &[u64]| TensorRecord {
+            name: name.to_owned(),
+            dtype: dtype.clone(),
+            shape: shape.to_vec(),
+            range: 8..8 + shape.iter().product::<u64>() * dtype.bits().unwrap_or(8) / 8,
+        };
+        let companions: Vec<_> = parts.iter().map(|(n, s)| of(n, &Dtype::F32, s)).collect();
+        let located = Located {
+            role: Role::Unembedding,
+            tensor: "lm_head.weight".into(),
+            companions: parts.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            tied: None,
+            reason: String::new(),
+        };
+        let record = of("lm_head.weight", &dtype, shape);
+        Matrix::new(located, "f", &record, &|name| {
+            companions.iter().find(|r| r.name == name)
+        })
+    }
+
+    #[test]
+    fn rows_are_counted_in_bytes() {
+        let found = matrix(Dtype::F6E2M3, &[5, 8], &[]).unwrap();
+        assert_eq!((found.rows, found.columns, found.row_bytes), (5, 8, 6));
+    }
+
+    #[test]
+    fn what_has_no_rows_is_refused() {
+        for (dtype, shape) in [
+            (Dtype::Bf16, &[4, 8, 8][..]),
+            (Dtype::Bf16, &[8]),
+            (Dtype::Bf16, &[4, 0]),
+            (Dtype::F4, &[2, 3]),
+            (Dtype::Unknown("NEW".into()), &[2, 2]),
+        ] {
+            assert!(matrix(dtype, shape, &[]).is_err());
+        }
+    }
+
+    #[test]
+    fn scales_beside_codes_are_refused_and_a_single_one_is_not() {
+        let scales = ("lm_head.weight_scale", &[4u64, 1][..]);
+        let whole = ("lm_head.weight_scale", &[1u64][..]);
+        assert!(matrix(Dtype::F8E4M3, &[4, 8], &[scales]).is_err());
+        assert!(matrix(Dtype::F8E4M3, &[4, 8], &[whole]).is_ok());
+        let dead = ("lm_head.qweight", &[4u64, 1][..]);
+        assert!(matrix(Dtype::Bf16, &[4, 8], &[dead]).is_ok());
+        assert!(matrix(Dtype::I32, &[4, 8], &[dead]).is_err());
+    }
+}

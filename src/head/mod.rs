@@ -1,0 +1,15 @@
+//! Step 4: which tensor is the unembedding, and why.
+//!
+//! The rules in short: a stored head is the unembedding, whatever a flag says. Where none is
+//! stored, the text decoder's input embedding is, if the tie flag that holds is true or if nothing
+//! says. Where the flag is false there is no unembedding, and the model is refused.
+
+mod config;
+mod defaults;
+mod locate;
+mod matrix;
+mod names;
+
+pub use config::{Config, MAX_CONFIG, TieFlag};
+pub use locate::{Located, Names, Role, locate};
+pub use matrix::Matrix;

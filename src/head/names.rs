@@ -1,0 +1,237 @@
+//! The names under which checkpoints store their head and their input embedding, as data.
+//!
+//! Patterns match a whole *stem*: a tensor's name without the suffix that says which part of a
+//! module it is. They were gathered from the module names of 362 classes of `transformers` 5.23
+//! and from the name maps of llama.cpp, vLLM and mlx-lm; the numbered ranks order them from the
+//! certain to the rare.
+
+use regex::{Regex, RegexSet};
+use std::sync::LazyLock;
+
+/// Output heads, best first.
+const HEADS: [&str; 14] = [
+    r"lm_head",
+    r"(?:language_model|model\.language_model|model|text_model|model\.text_model|thinker|llm|language|text|vlm|decoder)\.lm_head",
+    r"(?:language_model\.)?output",
+    r"(?:transformer\.)?output_layer",
+    r"embed_out",
+    r"head",
+    r"(?:model\.)?transformer\.ff_out",
+    r"(?:.*\.)?unembed",
+    r"proj_out",
+    r"lm_head\.out_proj",
+    r"lm_head\.linear|(?:language_model\.)?word_embeddings_for_head",
+    r"(?:.*\.)?(?:cls\.predictions\.decoder|lm_head\.decoder|predictions\.decoder|generator_lm_head|vocab_projector|pred_layer\.proj|lm_loss|mlm_head\.decoder|head\.decoder)|cls",
+    r"decoder|(?:decoder\.)?output_projection|log_softmax\.mlp\.layer0|text_decoder_postnet\.lm_head",
+    r"model\.language_model\.lm_head",
+];
+
+/// Heads whose names say so by themselves; the others are shared with classifiers and projectors
+/// and count only where their rows fit the vocabulary.
+const CERTAIN_HEADS: [usize; 6] = [0, 1, 4, 9, 10, 13];
+
+/// Input embeddings, best first; where a model has an encoder and a decoder, the decoder's.
+const EMBEDDINGS: [&str; 21] = [
+    r"model\.embed_tokens",
+    r"language_model\.model\.embed_tokens",
+    r"model\.language_model\.embed_tokens",
+    r"model\.language_model\.model\.embed_tokens",
+    r"thinker\.model\.embed_tokens",
+    r"model\.text_model\.embed_tokens",
+    r"llm\.model\.embed_tokens",
+    r"model\.decoder\.embed_tokens",
+    r"model\.shared|shared|model\.language_model\.shared",
+    r"decoder\.embed_tokens",
+    r"embed_tokens",
+    r"tok_embeddings|model\.tok_embeddings|language_model\.model\.tok_embeddings",
+    r"transformer\.wte|wte|model\.transformer\.wte|transformer\.embd\.wte",
+    r"(?:transformer\.|model\.)?word_embeddings|(?:transformer\.)?embedding\.word_embeddings",
+    r"gpt_neox\.embed_in",
+    r"backbone\.embeddings?|model\.embeddings?|rwkv\.embeddings|emb|embed|model\.embed|model\.llm\.embed",
+    r"transformer\.token_embeddings|transformer\.in_out_embed",
+    r"model\.embeddings\.tok_embeddings|(?:.*\.)?embeddings\.word_embeddings",
+    r"transformer\.(?:tokens_embed|word_embedding|w|embeddings)",
+    r"(?:.*\.)?(?:embed_tokens|tok_embeddings|shared|wte|word_embeddings|embed_in|emb|embed|token_embeddings|in_out_embed|tokens_embed|word_embedding|token_embedding|input_embedding)",
+    r"(?:.*\.)?backbone\.embeddings?|(?:.*\.)?model\.(?:language_model\.)?embeddings?|(?:.*\.)?wte\.embedding",
+];
+
+/// What is never the head or the text decoder's embedding, anywhere in a full name: numbered
+/// blocks, drafts, other modalities, other tables, parts of a head that are not its matrix.
+const DENIED: [&str; 6] = [
+    r"(?:^|\.)(?:layers|h|blocks|block|layer|decoder_layer)\.\d+\.",
+    r"(?:^|\.)(?:mtp|mtp_layers|nextn|eagle|draft|medusa_head)(?:\.|$)",
+    r"(?:^|\.)(?:vision\w*|visual|vit|image\w*|sam_model|qwen2_model|vpm|audio\w*|speech(?:_\w+)?|apm|tts|talker|token2wav|code2wav|code_predictor|codec|depth_decoder|depformer|mimi|gen_head|gen_vision\w*|vqmodel|multi_modal_projector|mm_projector|projector)(?:\.|$)",
+    r"embed_tokens_per_layer|ngram_embedding|embed_positions|(?:^|\.)wpe(?:\.|$)|position_embeddings|token_type_embeddings|embedding_norm|word_embeddings_layernorm|embed_norm",
+    r"lm_head\.(?:dense|layer_norm|ln)(?:\.|$)|final_logits_bias|altup_unembed|(?:^|\.)(?:score|classifier|v_head|rm_head)(?:\.|$)|hc_head",
+    r"\.bias$",
+];
+
+/// Suffixes that say which part of a module a tensor is; the longest that fits counts.
+const SUFFIXES: [&str; 34] = [
+    ".weight.quant_state.bitsandbytes__nf4",
+    ".weight.quant_state.bitsandbytes__fp4",
+    ".weight.nested_quant_map",
+    ".modules_to_save.weight",
+    ".weight.nested_absmax",
+    ".weight_global_scale",
+    ".weight_zero_point",
+    ".weight.quant_map",
+    ".weight_scale_inv",
+    ".input_global_scale",
+    ".base_layer.weight",
+    ".weight_packed",
+    ".weight_scale_2",
+    ".weight.absmax",
+    ".lora_A.weight",
+    ".lora_B.weight",
+    ".weight_format",
+    ".weight_qdata",
+    ".weight_scale",
+    ".weight_shape",
+    "._weight_qdata",
+    "._weight_scale",
+    ".input_scale",
+    ".codebooks",
+    ".qweight",
+    ".weight",
+    ".qzeros",
+    ".scales",
+    ".biases",
+    ".codes",
+    ".g_idx",
+    ".meta",
+    ".SCB",
+    ".W_q",
+];
+
+static HEAD_PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| whole(&HEADS));
+static EMBEDDING_PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| whole(&EMBEDDINGS));
+static DENIED_PATTERNS: LazyLock<RegexSet> =
+    LazyLock::new(|| RegexSet::new(DENIED).unwrap_or_else(|e| unreachable!("{e}")));
+
+fn whole(patterns: &[&str]) -> Vec<Regex> {
+    let compile = |p: &&str| Regex::new(&format!("^(?:{p})$"));
+    patterns
+        .iter()
+        .map(compile)
+        .collect::<Result<_, _>>()
+        .unwrap_or_else(|e| unreachable!("{e}"))
+}
+
+/// What a name says a tensor may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// An output head, by its rank; `certain` if the name alone suffices.
+    Head { rank: usize, certain: bool },
+    /// An input embedding, by its rank.
+    Embedding { rank: usize },
+}
+
+/// Splits a name into its module's stem and the part that the tensor is.
+pub(super) fn split(name: &str) -> (&str, &str) {
+    let suffix = SUFFIXES
+        .iter()
+        .find(|suffix| name.ends_with(*suffix))
+        .copied()
+        .unwrap_or("");
+    name.split_at(name.len() - suffix.len())
+}
+
+/// What the stem of a tensor may be; `None` for everything else in a checkpoint.
+pub(super) fn kind(name: &str, stem: &str) -> Option<Kind> {
+    // Only names whose last parts are on the lists are held against the slower deny list.
+    let rank = |patterns: &[Regex]| patterns.iter().position(|pattern| pattern.is_match(stem));
+    let kind = match rank(&HEAD_PATTERNS) {
+        Some(rank) => Kind::Head {
+            rank,
+            certain: CERTAIN_HEADS.contains(&rank),
+        },
+        None => Kind::Embedding {
+            rank: rank(&EMBEDDING_PATTERNS)?,
+        },
+    };
+    (!DENIED_PATTERNS.is_match(name)).then_some(kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(name: &str) -> Option<Kind> {
+        kind(name, split(name).0)
+    }
+
+    #[test]
+    fn heads_are_known_by_their_names() {
+        for name in [
+            "lm_head.weight",
+            "lm_head.qweight",
+            "lm_head.weight_packed",
+            "language_model.lm_head.weight",
+            "model.language_model.lm_head.weight",
+            "thinker.lm_head.weight",
+            "llm.lm_head.weight",
+            "output.weight",
+            "language_model.output.weight",
+            "transformer.output_layer.weight",
+            "embed_out.weight",
+            "head.weight",
+            "model.transformer.ff_out.weight",
+            "model.llm.unembed.weight",
+            "proj_out.weight",
+            "lm_head.out_proj.weight",
+            "cls.predictions.decoder.weight",
+            "lm_head.decoder.weight",
+            "decoder.weight",
+        ] {
+            assert!(matches!(of(name), Some(Kind::Head { .. })), "{name}");
+        }
+    }
+
+    #[test]
+    fn embeddings_are_known_by_their_names() {
+        for name in [
+            "model.embed_tokens.weight",
+            "language_model.model.embed_tokens.weight",
+            "model.language_model.embed_tokens.weight",
+            "wte.weight",
+            "transformer.wte.weight",
+            "word_embeddings.weight",
+            "gpt_neox.embed_in.weight",
+            "shared.weight",
+            "model.decoder.embed_tokens.weight",
+            "backbone.embedding.weight",
+            "tok_embeddings.weight",
+            "bert.embeddings.word_embeddings.weight",
+            "model.transformer.wte.embedding",
+            "emb.weight",
+        ] {
+            assert!(matches!(of(name), Some(Kind::Embedding { .. })), "{name}");
+        }
+    }
+
+    #[test]
+    fn decoys_are_neither() {
+        for name in [
+            "model.layers.61.shared_head.head.weight",
+            "model.layers.61.embed_tokens.weight",
+            "mtp.lm_head.weight",
+            "model.mtp.embed_tokens.weight",
+            "talker.codec_head.weight",
+            "talker.model.embed_tokens.weight",
+            "lm_head.dense.weight",
+            "lm_head.bias",
+            "final_logits_bias",
+            "model.embed_tokens_per_layer.weight",
+            "encoder.layer.0.attention.output.dense.weight",
+            "model.transformer.blocks.3.ff_out.weight",
+            "score.weight",
+            "vision_tower.embeddings.word_embeddings.weight",
+            "transformer.wpe.weight",
+            "word_embeddings_layernorm.weight",
+            "medusa_head.0.weight",
+        ] {
+            assert_eq!(of(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! The steps as calls, one under another.
+//!
+//! [`Survey::prepare`] goes as far as headers go; [`Prepared::scan`] reads a matrix. In between a
+//! caller knows what will be read and what it will cost.
+
+use crate::analysis::{Duplicates, Equality};
+use crate::checkpoint::{Checkpoint, Chosen};
+use crate::error::{Error, Result};
+use crate::head::{Config, Located, MAX_CONFIG, Matrix, Names, Role, TieFlag, locate};
+use crate::observe::{Event, Observer};
+use crate::report::{Cost, DuplicatesPart, Inspection, MatrixPart, Report, SCHEMA, Tool, Transfer};
+use crate::resolve::{Directory, Hub, HubSnapshot, ModelSpec, Origin, SingleUrl, Snapshot};
+use crate::scan::{Plan, scan};
+use crate::source::{ByteSource, Client, Options};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
+
+#[cfg(feature = "tokenizer")]
+mod naming;
+#[cfg(feature = "tokenizer")]
+use naming::Naming;
+
+/// Which matrices of a model are read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Which {
+    /// The output head.
+    #[default]
+    Unembedding,
+    /// The input embedding.
+    Embedding,
+    /// The output head and, where they are not one, the input embedding.
+    Both,
+    /// The tensor of this name.
+    Tensor(String),
+}
+
+/// Where the names of rows come from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum TokenizerChoice {
+    /// The `tokenizer.json` beside the model's weights.
+    #[default]
+    Own,
+    /// Another model's, or a file.
+    Of(ModelSpec),
+    /// Nowhere: rows have no names.
+    None,
+}
+
+/// What is to be done with one model.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The model.
+    pub model: ModelSpec,
+    /// A weights file, or a folder with a closing `/`, inside the repository.
+    pub file: Option<String>,
+    /// The matrices.
+    pub which: Which,
+    /// When two rows are equal.
+    pub equality: Equality,
+    /// Groups of fewer rows are counted, not listed.
+    pub min_size: u64,
+    /// Streams at a time.
+    pub connections: NonZeroUsize,
+    /// Where the names of rows come from.
+    pub tokenizer: TokenizerChoice,
+}
+
+impl Job {
+    /// The usual job for a model: its unembedding, by stored bytes, over eight streams.
+    pub fn new(model: ModelSpec) -> Self {
+        Self {
+            model,
+            file: None,
+            which: Which::default(),
+            equality: Equality::default(),
+            min_size: 0,
+            connections: NonZeroUsize::MIN.saturating_add(7),
+            tokenizer: TokenizerChoice::default(),
+        }
+    }
+}
+
+/// Where models are read from, and who is told.
+pub struct Survey {
+    hub: Hub,
+    options: Options,
+    observer: Arc<dyn Observer>,
+    client: OnceLock<Client>,
+}
+
+/// Where the parts of a model are.
+struct Place {
+    snapshot: Arc<dyn Snapshot>,
+    folder: String,
+    file: Option<String>,
+}
+
+impl Survey {
+    /// A survey over this Hub. Nothing is sent, and no client built, before a model needs it.
+    pub fn new(hub: Hub, options: Options) -> Self {
+        let observer = Arc::clone(&options.observer);
+        Self {
+            hub,
+            options,
+            observer,
+            client: OnceLock::new(),
+        }
+    }
+
+    /// Goes from a model's name to its matrices, reading nothing but headers and small files.
+    pub async fn prepare(&self, job: &Job) -> Result<Prepared> {
+        let started = Instant::now();
+        let mut warnings = Vec::new();
+        let mut warn = |message: String| {
+            self.observer.event(&Event::Warning { message: &message });
+            warnings.push(message);
+        };
+
+        // The first file pins the revision for all that follow.
+        let place = self.place(&job.model, job.file.as_deref())?;
+        let config = config(&place, &mut warn).await?;
+        #[cfg(feature = "tokenizer")]
+        let naming = Naming::start(self, job, &place)?;
+
+        let chosen = Chosen {
+            folder: &place.folder,
+            file: place.file.as_deref(),
+            tensor: matches!(job.which, Which::Tensor(_)),
+        };
+        let snapshot = Arc::clone(&place.snapshot);
+        let mut checkpoint = Checkpoint::find(snapshot, chosen, &mut warn).await?;
+        let model = place.snapshot.origin().id;
+        let located = choose(&job.which, &mut checkpoint, &config, &model).await?;
+
+        let mut matrices = Vec::new();
+        for located in located {
+            let (record, file, source) = checkpoint.tensor(&located.tensor)?;
+            let file = format!("{}{file}", place.folder);
+            let companion = |name: &str| checkpoint.record(name);
+            matrices.push((Matrix::new(located, &file, record, &companion)?, source));
+        }
+        Ok(Prepared {
+            origin: place.snapshot.origin(),
+            matrices,
+            tie_flags: config.tie_flags(),
+            warnings,
+            checkpoint_bytes: checkpoint.total_bytes(),
+            equality: job.equality,
+            min_size: job.min_size,
+            connections: job.connections,
+            observer: Arc::clone(&self.observer),
+            client: self.client.get().cloned(),
+            spent: Mutex::new(Spent {
+                requests: 0,
+                bytes: 0,
+                since: started,
+            }),
+            #[cfg(feature = "tokenizer")]
+            naming,
+        })
+    }
+
+    fn client(&self) -> Result<Client> {
+        if let Some(client) = self.client.get() {
+            return Ok(client.clone());
+        }
+        let client = Client::new(self.options.clone())?;
+        Ok(self.client.get_or_init(|| client).clone())
+    }
+
+    /// Where a model's files are. `file` is a part of the repository, in place of one that the
+    /// model's name holds.
+    fn place(&self, model: &ModelSpec, file: Option<&str>) -> Result<Place> {
+        let (snapshot, inside): (Arc<dyn Snapshot>, Option<String>) = match model {
+            ModelSpec::Hub { id, revision, file } => {
+                let hub = self.hub.clone();
+                let at = HubSnapshot::new(hub, id.clone(), revision.clone(), || self.client())?;
+                (Arc::new(at), file.clone())
+            }
+            ModelSpec::Url(url) => {
+                let at = SingleUrl::new(self.client()?, url.clone());
+                let file = at.file().to_owned();
+                (Arc::new(at), Some(file))
+            }
+            ModelSpec::Path(path) if path.is_dir() => (Arc::new(Directory::new(path)), None),
+            ModelSpec::Path(path) => {
+                let name = path
+                    .file_name()
+                    .map(|name| name.to_string_lossy().into_owned());
+                (Arc::new(Directory::around(path)), name)
+            }
+        };
+        let (folder, file) = match file.map(str::to_owned).or(inside) {
+            Some(inside) => split(&inside)?,
+            None => (String::new(), None),
+        };
+        Ok(Place {
+            snapshot,
+            folder,
+            file,
+        })
+    }
+}
+
+/// Splits a path inside a repository into a folder and a file. What does not end like a weights
+/// file or an index is a folder.
+fn split(inside: &str) -> Result<(String, Option<String>)> {
+    let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
+    if !inside.trim_end_matches('/').split('/').all(plain) || inside.contains('\\') {
+        let what = format!("{inside:?} is no path inside a repository");
+        return Err(Error::Usage { what });
+    }
+    let is_file = !inside.ends_with('/')
+        && inside
+            .rsplit('/')
+            .next()
+            .is_some_and(|last| last.contains('.'));
+    if !is_file {
+        return Ok((inside.trim_end_matches('/').to_owned() + "/", None));
+    }
+    Ok(match inside.rsplit_once('/') {
+        Some((folder, file)) => (format!("{folder}/"), Some(file.to_owned())),
+        None => (String::new(), Some(inside.to_owned())),
+    })
+}
+
+/// The configuration beside the weights; an empty one where there is none.
+async fn config(place: &Place, warn: &mut (dyn FnMut(String) + Send)) -> Result<Config> {
+    let file = format!("{}config.json", place.folder);
+    match place.snapshot.read(&file, MAX_CONFIG).await {
+        Ok(Some(json)) => Config::parse(&json),
+        Ok(None) => Ok(Config::default()),
+        Err(Error::Offline { .. }) => {
+            warn(format!(
+                "{file} is not in the local cache; nothing says whether the head is tied"
+            ));
+            Ok(Config::default())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The tensors to read, with the headers of their files loaded.
+async fn choose(
+    which: &Which,
+    checkpoint: &mut Checkpoint,
+    config: &Config,
+    model: &str,
+) -> Result<Vec<Located>> {
+    let roles: &[Role] = match which {
+        Which::Tensor(tensor) => {
+            checkpoint.load(std::slice::from_ref(tensor)).await?;
+            return Ok(vec![Located {
+                role: Role::Tensor,
+                tensor: tensor.clone(),
+                companions: Vec::new(),
+                tied: None,
+                reason: "it was named".to_owned(),
+            }]);
+        }
+        Which::Unembedding => &[Role::Unembedding],
+        Which::Embedding => &[Role::Embedding],
+        Which::Both => &[Role::Unembedding, Role::Embedding],
+    };
+    let names = Names::collect(checkpoint.names());
+    let mut found: Vec<Located> = Vec::new();
+    for &role in roles {
+        let wanted: Vec<String> = names.wanted(role).into_iter().map(str::to_owned).collect();
+        checkpoint.load(&wanted).await?;
+        let located = locate(role, &names, config, &|name| checkpoint.record(name), model)?;
+        let mut parts = located.companions.clone();
+        parts.push(located.tensor.clone());
+        checkpoint.load(&parts).await?;
+        // Where head and embedding are one tensor, it is read once.
+        if found.iter().all(|other| other.tensor != located.tensor) {
+            found.push(located);
+        }
+    }
+    Ok(found)
+}
+
+/// A model whose matrices are known and whose weights have not been read.
+pub struct Prepared {
+    origin: Origin,
+    matrices: Vec<(Matrix, Arc<dyn ByteSource>)>,
+    tie_flags: Vec<TieFlag>,
+    warnings: Vec<String>,
+    checkpoint_bytes: Option<u64>,
+    equality: Equality,
+    min_size: u64,
+    connections: NonZeroUsize,
+    observer: Arc<dyn Observer>,
+    client: Option<Client>,
+    spent: Mutex<Spent>,
+    #[cfg(feature = "tokenizer")]
+    naming: Naming,
+}
+
+/// What has been put to the account of earlier reports.
+struct Spent {
+    requests: u64,
+    bytes: u64,
+    since: Instant,
+}
+
+impl Prepared {
+    /// Where the model was read from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The matrices, in the order they were asked for.
+    pub fn matrices(&self) -> impl ExactSizeIterator<Item = &Matrix> {
+        self.matrices.iter().map(|(matrix, _)| matrix)
+    }
+
+    /// What scans would read.
+    pub fn inspect(&self) -> Vec<Inspection> {
+        let one = |matrix: &Matrix| {
+            let plan = Plan::new(matrix, self.connections);
+            Inspection {
+                schema: SCHEMA,
+                tool: Tool::this(),
+                warnings: self.warnings.clone(),
+                model: self.origin.clone(),
+                matrix: MatrixPart::from(matrix),
+                byte_range: [matrix.range.start, matrix.range.end],
+                tie_flags: self
+                    .tie_flags
+                    .iter()
+                    .map(|f| (f.source.clone(), f.tied))
+                    .collect(),
+                cost: Cost {
+                    bytes: matrix.bytes(),
+                    requests: plan.requests() as u64,
+                    connections: plan.streams() as u64,
+                },
+                transfer: self.transfer(),
+            }
+        };
+        self.matrices().map(one).collect()
+    }
+
+    /// Reads the matrix of that number and reports on its rows.
+    pub async fn scan(&self, number: usize) -> Result<Report> {
+        let (matrix, source) = self.matrices.get(number).ok_or_else(|| Error::Usage {
+            what: format!("there is no matrix {number}"),
+        })?;
+        self.observer.event(&Event::Matrix {
+            tensor: &matrix.tensor,
+            file: &matrix.file,
+            rows: matrix.rows,
+            bytes: matrix.bytes(),
+        });
+        let plan = Plan::new(matrix, self.connections);
+        let observer = Arc::clone(&self.observer);
+        let duplicates = Duplicates::new(
+            matrix.rows,
+            matrix.dtype.clone(),
+            self.equality,
+            Arc::clone(&observer),
+        )?;
+        let found = scan(Arc::clone(source), matrix, &plan, duplicates, observer).await?;
+
+        let mut warnings = self.warnings.clone();
+        #[cfg(feature = "tokenizer")]
+        let vocabulary = self
+            .naming
+            .vocabulary(&mut warnings, self.observer.as_ref())
+            .await?;
+        #[cfg(feature = "tokenizer")]
+        let (tokenizer, token) = match &vocabulary {
+            Some(vocabulary) => (Some(vocabulary.part(matrix.rows)), Some(vocabulary.namer())),
+            None => (None, None),
+        };
+        #[cfg(not(feature = "tokenizer"))]
+        let (tokenizer, token) = (None, None::<fn(u64) -> crate::vocabulary::Token>);
+        let token = token.as_ref().map(|token| token as &dyn Fn(u64) -> _);
+        Ok(Report {
+            schema: SCHEMA,
+            tool: Tool::this(),
+            warnings: std::mem::take(&mut warnings),
+            model: self.origin.clone(),
+            matrix: MatrixPart::from(matrix),
+            tokenizer,
+            duplicates: DuplicatesPart::new(&found, self.equality, self.min_size, token),
+            matrix_digest: found.matrix_digest,
+            transfer: self.transfer(),
+        })
+    }
+
+    /// What was spent since the last report.
+    fn transfer(&self) -> Transfer {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        let (requests, bytes) = self
+            .client
+            .as_ref()
+            .map_or((0, 0), |c| (c.requests(), c.bytes()));
+        let transfer = Transfer {
+            requests: requests - spent.requests,
+            bytes: bytes - spent.bytes,
+            seconds: spent.since.elapsed().as_secs_f64(),
+            checkpoint_bytes: self.checkpoint_bytes,
+        };
+        *spent = Spent {
+            requests,
+            bytes,
+            since: Instant::now(),
+        };
+        transfer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_repository_is_a_folder_or_a_file() {
+        let file = |name: &str| Some(name.to_owned());
+        assert_eq!(
+            split("text_encoder/").unwrap(),
+            ("text_encoder/".into(), None)
+        );
+        assert_eq!(
+            split("text_encoder").unwrap(),
+            ("text_encoder/".into(), None)
+        );
+        assert_eq!(
+            split("a/m.safetensors").unwrap(),
+            ("a/".into(), file("m.safetensors"))
+        );
+        assert_eq!(
+            split("m.safetensors").unwrap(),
+            (String::new(), file("m.safetensors"))
+        );
+        for wrong in ["", "/", "/a", "../a", "a/../b", "a//b", "a\\b"] {
+            assert!(split(wrong).is_err(), "{wrong}");
+        }
+    }
+}

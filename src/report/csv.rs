@@ -1,0 +1,57 @@
+//! A line for each member of each group (RFC 4180).
+
+use super::{Render, Report};
+use crate::quote;
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+/// Comma-separated values: `matrix,group,size,digest,row,text,class`, the text quoted like
+/// Python's `repr`; groups are numbered from 1.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Csv;
+
+impl Render for Csv {
+    fn render(&self, reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "matrix,group,size,digest,row,text,class")?;
+        for report in reports {
+            let tensor = quote::printable(&report.matrix.tensor);
+            let matrix = field(&tensor);
+            for (number, group) in (1..).zip(&report.duplicates.groups) {
+                for (at, row) in group.rows.iter().enumerate() {
+                    let token = group.tokens.get(at);
+                    let text = token
+                        .map(|token| quote::repr(&token.text))
+                        .unwrap_or_default();
+                    let class = token.and_then(|t| t.class).map_or("", |class| class.name());
+                    writeln!(
+                        out,
+                        "{matrix},{number},{},{},{row},{},{class}",
+                        group.size,
+                        group.digest,
+                        field(&text)
+                    )?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A field, in double quotes where it needs them.
+fn field(text: &str) -> Cow<'_, str> {
+    match text.contains([',', '"', '\r', '\n']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")).into(),
+        false => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_quoted_where_they_need_it() {
+        assert_eq!(field("plain"), "plain");
+        assert_eq!(field("a,\"b\""), "\"a,\"\"b\"\"\"");
+    }
+}

@@ -1,0 +1,68 @@
+//! An inspection for a reader at a terminal.
+
+use super::Inspection;
+use super::text::{count, origin, size, wrapped};
+use crate::quote;
+use std::io::{self, Write};
+
+/// Writes inspections as text, one after another.
+pub fn inspection(inspections: &[Inspection], out: &mut dyn Write) -> io::Result<()> {
+    for (at, found) in inspections.iter().enumerate() {
+        if at > 0 {
+            writeln!(out)?;
+        }
+        let matrix = &found.matrix;
+        let [start, end] = found.byte_range;
+        for (name, value) in origin(&found.model) {
+            writeln!(out, "{name}: {value}")?;
+        }
+        writeln!(out, "Tensor: {}", quote::printable(&matrix.tensor))?;
+        writeln!(out, "File: {}", quote::printable(&matrix.file))?;
+        wrapped("Chosen because: ", &quote::printable(&matrix.reason), out)?;
+        let tied = match matrix.tied {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => "nothing says",
+        };
+        writeln!(out, "Tied to the input embedding: {tied}")?;
+        match found.tie_flags.as_slice() {
+            [] => writeln!(out, "Tie flags: none")?,
+            flags => {
+                let flags: Vec<String> = flags
+                    .iter()
+                    .map(|(path, tied)| format!("{path} = {tied}"))
+                    .collect();
+                wrapped("Tie flags: ", &quote::printable(&flags.join(", ")), out)?;
+            }
+        }
+        for warning in &found.warnings {
+            wrapped("Warning: ", &quote::printable(warning), out)?;
+        }
+        writeln!(out)?;
+        writeln!(
+            out,
+            "Shape: [{}, {}] {}",
+            matrix.rows, matrix.columns, matrix.dtype
+        )?;
+        writeln!(out, "Row: {} bytes", count(matrix.row_bytes))?;
+        writeln!(out, "Bytes of the file: {start} to {end}")?;
+        writeln!(
+            out,
+            "A scan would read: {} in {} {} over {} {}",
+            size(found.cost.bytes),
+            count(found.cost.requests),
+            if found.cost.requests == 1 {
+                "range"
+            } else {
+                "ranges"
+            },
+            found.cost.connections,
+            if found.cost.connections == 1 {
+                "connection"
+            } else {
+                "connections"
+            },
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,378 @@
+//! Step 9: one model of the result, many renderings.
+//!
+//! A [`Report`] is plain data, the same in memory and in JSON, and deterministic but for its
+//! `transfer` part. Renderings know nothing of how it came about.
+
+mod csv;
+mod ids;
+mod inspection;
+mod json;
+pub mod jsonl;
+mod markdown;
+mod text;
+
+use crate::analysis::{Digest, Equality, Grouping};
+use crate::head::{Matrix, Role};
+use crate::resolve::Origin;
+use crate::vocabulary::Token;
+use serde::{Deserialize, Serialize};
+use std::io::{self, Write};
+use std::str::FromStr;
+
+pub use csv::Csv;
+pub use ids::Ids;
+pub use inspection::inspection;
+pub use json::{Json, pretty};
+pub use markdown::Markdown;
+pub use text::{Text, count, size};
+
+/// The version of the JSON form; it changes when a field changes its meaning or goes.
+pub const SCHEMA: u32 = 1;
+
+/// What was found in one matrix.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The version of this form.
+    pub schema: u32,
+    /// What made the report.
+    pub tool: Tool,
+    /// What the reader should know, a sentence each.
+    pub warnings: Vec<String>,
+    /// Where the model was read from.
+    pub model: Origin,
+    /// The matrix.
+    pub matrix: MatrixPart,
+    /// The tokenizer, if there is one.
+    pub tokenizer: Option<TokenizerPart>,
+    /// The groups of equal rows.
+    pub duplicates: DuplicatesPart,
+    /// BLAKE3 over the digests of all rows' stored bytes, in row order.
+    pub matrix_digest: Digest,
+    /// What it cost.
+    pub transfer: Transfer,
+}
+
+/// The program that made a report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+impl Tool {
+    /// This program.
+    pub fn this() -> Self {
+        Self {
+            name: env!("CARGO_PKG_NAME").into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+        }
+    }
+}
+
+/// The matrix whose rows were compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MatrixPart {
+    /// What it is to the model.
+    pub role: Role,
+    /// The tensor's name.
+    pub tensor: String,
+    /// The file that holds it.
+    pub file: String,
+    /// Whether head and input embedding are one; `null` where nothing says.
+    pub tied: Option<bool>,
+    /// Why this tensor.
+    pub reason: String,
+    /// The type of its elements, as the header names it.
+    pub dtype: String,
+    /// Rows: ids of the vocabulary, padding included.
+    pub rows: u64,
+    /// Elements of a row.
+    pub columns: u64,
+    /// Bytes of a row.
+    pub row_bytes: u64,
+    /// Bytes of the matrix.
+    pub bytes: u64,
+}
+
+impl From<&Matrix> for MatrixPart {
+    fn from(matrix: &Matrix) -> Self {
+        Self {
+            role: matrix.role,
+            tensor: matrix.tensor.clone(),
+            file: matrix.file.clone(),
+            tied: matrix.tied,
+            reason: matrix.reason.clone(),
+            dtype: matrix.dtype.name().to_owned(),
+            rows: matrix.rows,
+            columns: matrix.columns,
+            row_bytes: matrix.row_bytes,
+            bytes: matrix.bytes(),
+        }
+    }
+}
+
+/// The tokenizer that named the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenizerPart {
+    /// How many ids it has.
+    pub size: u64,
+    /// Rows past its last id.
+    pub padding_rows: u64,
+}
+
+/// The groups of equal rows. The figures describe the whole matrix; the list may leave out small
+/// groups.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DuplicatesPart {
+    /// When two rows count as equal.
+    pub equality: Equality,
+    /// Rows of the matrix.
+    pub rows: u64,
+    /// Different row values.
+    pub distinct: u64,
+    /// rows − distinct = members − groups.
+    pub excess: u64,
+    /// Rows inside groups.
+    pub members: u64,
+    /// How many groups there are.
+    pub groups_total: u64,
+    /// Members of the largest group; `null` without groups, as the next three.
+    pub largest: Option<u64>,
+    /// Members of the smallest group.
+    pub smallest: Option<u64>,
+    /// Mean of the groups' sizes.
+    pub mean: Option<f64>,
+    /// Median of the groups' sizes: the mean of the middle two.
+    pub median: Option<f64>,
+    /// How many groups there are of each size, ascending.
+    pub histogram: Vec<Bin>,
+    /// Size descending, then by first row.
+    pub groups: Vec<GroupPart>,
+}
+
+/// How many groups have one size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bin {
+    /// The size.
+    pub size: u64,
+    /// Groups of that size.
+    pub groups: u64,
+}
+
+/// One group of equal rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupPart {
+    /// How many members it has.
+    pub size: u64,
+    /// BLAKE3 of a member's bytes; under equality of values with −0 rewritten as +0.
+    pub digest: Digest,
+    /// The members, ascending.
+    pub rows: Vec<u64>,
+    /// What the members are called; empty without a tokenizer.
+    pub tokens: Vec<Token>,
+}
+
+/// What a run cost. The only part of a report that differs between two runs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Transfer {
+    /// HTTP requests sent.
+    pub requests: u64,
+    /// Body bytes received over HTTP.
+    pub bytes: u64,
+    /// Seconds from start to end.
+    pub seconds: f64,
+    /// Bytes of all weights of the checkpoint, where an index or the only file tells.
+    #[serde(default)]
+    pub checkpoint_bytes: Option<u64>,
+}
+
+impl DuplicatesPart {
+    /// The finding with its figures; groups of fewer than `min_size` rows are counted, not listed.
+    /// `token` names a row, where there is a tokenizer.
+    pub fn new(
+        found: &Grouping,
+        equality: Equality,
+        min_size: u64,
+        token: Option<&dyn Fn(u64) -> Token>,
+    ) -> Self {
+        // Ascending, as the histogram wants them.
+        let sizes: Vec<u64> = found
+            .groups
+            .iter()
+            .rev()
+            .map(|g| g.rows.len() as u64)
+            .collect();
+        let middle = |at: usize| sizes.get(at).map_or(0.0, |&size| size as f64);
+        let some = (!sizes.is_empty()).then_some(sizes.len());
+        Self {
+            equality,
+            rows: found.rows,
+            distinct: found.distinct(),
+            excess: found.excess(),
+            members: found.members(),
+            groups_total: sizes.len() as u64,
+            largest: sizes.last().copied(),
+            smallest: sizes.first().copied(),
+            mean: some.map(|n| found.members() as f64 / n as f64),
+            median: some.map(|n| (middle((n - 1) / 2) + middle(n / 2)) / 2.0),
+            histogram: sizes
+                .chunk_by(|a, b| a == b)
+                .map(|bin| Bin {
+                    size: bin[0],
+                    groups: bin.len() as u64,
+                })
+                .collect(),
+            groups: found
+                .groups
+                .iter()
+                .filter(|group| group.rows.len() as u64 >= min_size)
+                .map(|group| GroupPart {
+                    size: group.rows.len() as u64,
+                    digest: group.digest,
+                    rows: group.rows.clone(),
+                    tokens: token
+                        .map(|token| group.rows.iter().map(|&row| token(row)).collect())
+                        .unwrap_or_default(),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// What a scan would read, from headers alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Inspection {
+    /// The version of this form.
+    pub schema: u32,
+    /// What made it.
+    pub tool: Tool,
+    /// What the reader should know, a sentence each.
+    pub warnings: Vec<String>,
+    /// Where the model was read from.
+    pub model: Origin,
+    /// The matrix.
+    pub matrix: MatrixPart,
+    /// The matrix's first byte in its file, and the first byte behind it.
+    pub byte_range: [u64; 2],
+    /// Every tie flag that the configuration holds, with its path.
+    pub tie_flags: Vec<(String, bool)>,
+    /// What a scan would cost.
+    pub cost: Cost,
+    /// What the inspection cost.
+    pub transfer: Transfer,
+}
+
+/// What a scan would read beyond what an inspection reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Bytes of the matrix.
+    pub bytes: u64,
+    /// Range requests for them, when nothing breaks.
+    pub requests: u64,
+    /// Streams at a time.
+    pub connections: u64,
+}
+
+/// A rendering of reports.
+pub trait Render {
+    /// Writes the reports, one after another, in the order they are given.
+    fn render(&self, reports: &[Report], out: &mut dyn Write) -> io::Result<()>;
+}
+
+/// The forms in which a report can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For a reader at a terminal.
+    Text,
+    /// The whole report.
+    Json,
+    /// A line for each event, while the scan runs.
+    Jsonl,
+    /// A line for each member.
+    Csv,
+    /// For a page or a comment.
+    Markdown,
+    /// The members' ids alone.
+    Ids,
+}
+
+impl Format {
+    /// Every form, by its name.
+    pub const ALL: [(&'static str, Self); 6] = [
+        ("text", Self::Text),
+        ("json", Self::Json),
+        ("jsonl", Self::Jsonl),
+        ("csv", Self::Csv),
+        ("markdown", Self::Markdown),
+        ("ids", Self::Ids),
+    ];
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known = Self::ALL.iter().find(|(known, _)| *known == name);
+        known.map(|&(_, format)| format).ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|&(name, _)| name).collect();
+            format!("not one of {}", names.join(", "))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::Group;
+
+    fn part(sizes: &[u64], min_size: u64) -> DuplicatesPart {
+        let mut next = 0;
+        let mut group = |&size: &u64| {
+            let rows = (next..next + size).collect();
+            next += size;
+            Group {
+                digest: Digest::of(b"x"),
+                rows,
+            }
+        };
+        let groups: Vec<Group> = sizes.iter().map(&mut group).collect();
+        let found = Grouping {
+            rows: 100,
+            groups,
+            matrix_digest: Digest::of(b"m"),
+        };
+        DuplicatesPart::new(&found, Equality::Bits, min_size, None)
+    }
+
+    #[test]
+    fn figures_are_those_of_the_groups() {
+        let found = part(&[9, 4, 2, 2], 0);
+        assert_eq!((found.members, found.excess, found.distinct), (17, 13, 87));
+        assert_eq!((found.largest, found.smallest), (Some(9), Some(2)));
+        assert_eq!((found.mean, found.median), (Some(4.25), Some(3.0)));
+        let bins: Vec<_> = found.histogram.iter().map(|b| (b.size, b.groups)).collect();
+        assert_eq!(bins, [(2, 2), (4, 1), (9, 1)]);
+        assert_eq!(part(&[9, 4, 2], 0).median, Some(4.0));
+    }
+
+    #[test]
+    fn without_groups_there_are_no_figures_of_them() {
+        let found = part(&[], 0);
+        assert_eq!(
+            (found.largest, found.mean, found.median),
+            (None, None, None)
+        );
+        assert_eq!((found.distinct, found.excess), (100, 0));
+    }
+
+    #[test]
+    fn small_groups_are_counted_though_not_listed() {
+        let found = part(&[9, 4, 2, 2], 3);
+        assert_eq!(
+            (found.groups.len(), found.groups_total, found.members),
+            (2, 4, 17)
+        );
+    }
+}

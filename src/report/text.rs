@@ -1,0 +1,336 @@
+//! The report for a reader at a terminal of 80 columns.
+
+use super::{GroupPart, Render, Report};
+use crate::analysis::Equality;
+use crate::head::Role;
+use crate::quote;
+use crate::resolve::{Origin, Place};
+use crate::vocabulary::{Absent, Class, Token};
+use std::io::{self, Write};
+
+/// The width that everything but names and tokens keeps to.
+const WIDTH: usize = 80;
+
+/// Characters of a token that are shown; only entries made of long runs are longer.
+const TOKEN: usize = 256;
+
+/// What the seed's notebook prints, for one matrix after another.
+#[derive(Debug, Clone, Copy)]
+pub struct Text {
+    /// Groups shown at most.
+    pub max_groups: usize,
+    /// Members shown of each group at most.
+    pub max_tokens: usize,
+    /// Whether headings and digests are set off by colour.
+    pub color: bool,
+}
+
+impl Render for Text {
+    fn render(&self, reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
+        for (at, report) in reports.iter().enumerate() {
+            if at > 0 {
+                writeln!(out)?;
+            }
+            self.head(report, out)?;
+            self.figures(report, out)?;
+            self.groups(report, out)?;
+            self.summary(report, out)?;
+        }
+        Ok(())
+    }
+}
+
+impl Text {
+    fn head(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
+        let matrix = &report.matrix;
+        for (name, value) in origin(&report.model) {
+            writeln!(out, "{name}: {value}")?;
+        }
+        let shown = |text: &str| quote::printable(text);
+        writeln!(out, "Tensor: {}", shown(&matrix.tensor))?;
+        writeln!(out, "File: {}", shown(&matrix.file))?;
+        wrapped("Chosen because: ", &shown(&matrix.reason), out)?;
+        for warning in &report.warnings {
+            wrapped("Warning: ", &shown(warning), out)?;
+        }
+        writeln!(out)?;
+        let parameters = matrix.rows.saturating_mul(matrix.columns);
+        let name = match matrix.role {
+            Role::Unembedding => "Unembedding matrix",
+            Role::Embedding => "Embedding matrix",
+            Role::Tensor => "Matrix",
+        };
+        writeln!(out, "{name} shape: [{}, {}]", matrix.rows, matrix.columns)?;
+        writeln!(out, "Vocabulary size: {}", count(matrix.rows))?;
+        writeln!(out, "Hidden dimension: {}", count(matrix.columns))?;
+        writeln!(out, "Total parameters: {}", count(parameters))?;
+        writeln!(
+            out,
+            "Size: {} as stored ({}), {} as float32",
+            size(matrix.bytes),
+            matrix.dtype,
+            size(parameters.saturating_mul(4))
+        )?;
+        match report.tokenizer {
+            Some(tokenizer) => writeln!(
+                out,
+                "Tokenizer: {} tokens, {} rows of padding past the last",
+                count(tokenizer.size),
+                count(tokenizer.padding_rows)
+            ),
+            None => writeln!(out, "Tokenizer: none"),
+        }
+    }
+
+    fn figures(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
+        let found = &report.duplicates;
+        writeln!(out)?;
+        writeln!(out, "Total tokens: {}", count(found.rows))?;
+        writeln!(out, "Unique vectors: {}", count(found.distinct))?;
+        writeln!(out, "Excess: {} (total - unique)", count(found.excess))?;
+        writeln!(
+            out,
+            "Members: {} (tokens inside groups)",
+            count(found.members)
+        )?;
+        writeln!(out, "Uniqueness: {}", percent(found.distinct, found.rows))?;
+        if found.equality == Equality::Values {
+            writeln!(out, "Equality: by value (-0 equals +0, NaN equals nothing)")?;
+        }
+        let (Some(largest), Some(smallest), Some(mean), Some(median)) =
+            (found.largest, found.smallest, found.mean, found.median)
+        else {
+            return writeln!(
+                out,
+                "\nNo singularities found. Every token has a unique vector."
+            );
+        };
+        writeln!(out)?;
+        writeln!(out, "Singularity groups: {}", count(found.groups_total))?;
+        writeln!(out, "Largest group: {} tokens", count(largest))?;
+        writeln!(out, "Smallest group: {} tokens", count(smallest))?;
+        writeln!(out, "Mean group size: {mean:.1} tokens")?;
+        writeln!(out, "Median group size: {median:.1} tokens")?;
+        writeln!(out, "\nGroup size distribution:")?;
+        for bin in &found.histogram {
+            writeln!(out, "  {:4} tokens: {:4} groups", bin.size, bin.groups)?;
+        }
+        Ok(())
+    }
+
+    fn groups(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
+        let found = &report.duplicates;
+        for (number, group) in (1..).zip(&found.groups).take(self.max_groups) {
+            let title = format!(
+                "Group {number}/{}: {} tokens sharing the vector {}",
+                found.groups_total,
+                count(group.size),
+                group.digest.short()
+            );
+            writeln!(out, "\n{}", self.bold(&title))?;
+            writeln!(out, "{}", "-".repeat(WIDTH))?;
+            self.members(group, out)?;
+        }
+        match found.groups.len().saturating_sub(self.max_groups) {
+            0 => Ok(()),
+            more => writeln!(
+                out,
+                "\n… and {} more {}",
+                count(more as u64),
+                plural(more, "group")
+            ),
+        }
+    }
+
+    fn members(&self, group: &GroupPart, out: &mut dyn Write) -> io::Result<()> {
+        for (at, row) in group.rows.iter().take(self.max_tokens).enumerate() {
+            match group.tokens.get(at) {
+                Some(token) => writeln!(out, "  Token {row:6}: {}", named(token))?,
+                None => writeln!(out, "  Token {row:6}")?,
+            }
+        }
+        match group.rows.len().saturating_sub(self.max_tokens) {
+            0 => Ok(()),
+            more => writeln!(
+                out,
+                "  … and {} more {}",
+                count(more as u64),
+                plural(more, "token")
+            ),
+        }
+    }
+
+    fn summary(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
+        let found = &report.duplicates;
+        let rule = "=".repeat(WIDTH);
+        writeln!(out, "\n{rule}\n{}\n{rule}", self.bold("SUMMARY"))?;
+        writeln!(out, "Model: {}", quote::printable(&report.model.id))?;
+        writeln!(out, "Vocabulary size: {}", count(found.rows))?;
+        writeln!(out, "Unique vectors: {}", count(found.distinct))?;
+        let share = percent(found.excess, found.rows);
+        writeln!(out, "Excess: {} ({share})", count(found.excess))?;
+        match found.largest {
+            Some(largest) => {
+                let share = percent(found.members, found.rows);
+                writeln!(out, "Members: {} ({share})", count(found.members))?;
+                writeln!(out, "Singularity groups: {}", count(found.groups_total))?;
+                writeln!(out, "Largest singularity: {} tokens", count(largest))?;
+                let ratio = found.rows as f64 / found.distinct.max(1) as f64;
+                writeln!(out, "Deduplication ratio: {ratio:.2}x")?;
+            }
+            None => writeln!(out, "No singularities detected.")?,
+        }
+        writeln!(out, "Matrix digest: {}", report.matrix_digest)?;
+        let transfer = &report.transfer;
+        if transfer.requests > 0 {
+            let of = transfer
+                .checkpoint_bytes
+                .map(|bytes| format!(" of {} of weights", size(bytes)))
+                .unwrap_or_default();
+            writeln!(
+                out,
+                "Transferred: {}{of}, in {} requests and {:.1} s",
+                size(transfer.bytes),
+                count(transfer.requests),
+                transfer.seconds
+            )?;
+        }
+        writeln!(out, "{rule}")
+    }
+
+    fn bold(&self, text: &str) -> String {
+        if self.color {
+            format!("\u{1b}[1m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+/// Where a model was read from, as lines of a name and a value.
+pub(super) fn origin(model: &Origin) -> Vec<(&'static str, String)> {
+    let mut lines = vec![("Model", quote::printable(&model.id))];
+    let from = match model.source {
+        Place::Hub => "the Hub",
+        Place::Url => "one file behind a URL",
+        Place::Directory => "a local folder",
+        Place::File => "a local file",
+    };
+    lines.push(("Read from", from.to_owned()));
+    if let Some(revision) = &model.revision {
+        let commit = match &model.commit {
+            Some(commit) if commit == revision => String::new(),
+            Some(commit) => format!(" (commit {})", quote::printable(commit)),
+            None => " (the server names no commit)".to_owned(),
+        };
+        lines.push((
+            "Revision",
+            format!("{}{commit}", quote::printable(revision)),
+        ));
+    }
+    lines
+}
+
+/// A token's text and what else is known of it.
+pub(super) fn named(token: &Token) -> String {
+    match (token.class, token.absent) {
+        (Some(Class::NoToken), Some(Absent::Hole)) => {
+            "no token (a hole in the tokenizer's ids)".into()
+        }
+        (Some(Class::NoToken), _) => "no token (past the tokenizer's last id)".into(),
+        (class, _) => {
+            let mut text = quote::repr(&token.text);
+            if text.chars().count() > TOKEN {
+                text = text.chars().take(TOKEN).collect::<String>() + "…";
+            }
+            if let Some(bytes) = &token.bytes {
+                text += &format!(" (bytes {bytes})");
+            }
+            if class == Some(Class::Special) {
+                text += " (special)";
+            }
+            text
+        }
+    }
+}
+
+/// Text after a label, wrapped between words and indented.
+pub(super) fn wrapped(label: &str, text: &str, out: &mut dyn Write) -> io::Result<()> {
+    write!(out, "{label}")?;
+    let mut column = label.chars().count();
+    for (at, word) in text.split(' ').enumerate() {
+        let length = word.chars().count();
+        if at > 0 && column + 1 + length > WIDTH {
+            write!(out, "\n  {word}")?;
+            column = 2 + length;
+        } else {
+            let space = if at > 0 { " " } else { "" };
+            write!(out, "{space}{word}")?;
+            column += space.len() + length;
+        }
+    }
+    writeln!(out)
+}
+
+/// A number with a comma between thousands.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() * 4 / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A number of bytes in the decimal units that storage is sold in.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [(&str, f64); 4] = [("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];
+    match UNITS.iter().find(|&&(_, unit)| bytes as f64 >= unit) {
+        Some((name, unit)) => format!("{:.2} {name}", bytes as f64 / unit),
+        None => format!("{bytes} bytes"),
+    }
+}
+
+fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        "-".into()
+    } else {
+        format!("{:.2}%", 100.0 * part as f64 / whole as f64)
+    }
+}
+
+pub(super) fn plural(number: usize, noun: &str) -> String {
+    if number == 1 {
+        noun.to_owned()
+    } else {
+        format!("{noun}s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_for_readers() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(151_936), "151,936");
+        assert_eq!(count(311_164_928), "311,164,928");
+        assert_eq!(size(999), "999 bytes");
+        assert_eq!(size(622_329_856), "622.33 MB");
+        assert_eq!(size(1_244_659_712), "1.24 GB");
+        assert_eq!(percent(149_784, 151_936), "98.58%");
+    }
+
+    #[test]
+    fn long_text_is_wrapped_between_words() {
+        let mut out = Vec::new();
+        wrapped("Label: ", &"word ".repeat(30), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
+        assert_eq!(text.matches("word").count(), 30);
+    }
+}

@@ -1,0 +1,212 @@
+//! Step 6: one pass over a matrix: several range streams, their rows, an analysis.
+//!
+//! Memory: what the analysis keeps per row, and for each stream one chunk as the source hands it
+//! out (half a megabyte over HTTP, one from a file) and one row across a seam. Nothing grows with
+//! the width of the matrix beyond that row, nor with the number of segments.
+
+use crate::analysis::Analysis;
+use crate::error::{Error, Result};
+use crate::head::Matrix;
+use crate::observe::{Event, Observer};
+use crate::rows::RowFramer;
+use crate::source::ByteSource;
+use futures::StreamExt as _;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use tokio::task::JoinSet;
+
+/// The longest segment, one request each: from 8 MiB up a request costs nothing beside its bytes,
+/// and a shorter one lets the streams end together.
+const MAX_SEGMENT: u64 = 16 << 20;
+
+/// The shortest segment, but for the last: below it a connection costs more than it brings.
+const MIN_SEGMENT: u64 = 1 << 20;
+
+/// How a matrix is cut: ranges of rows, in order, one request each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    segments: Vec<Range<u64>>,
+    streams: usize,
+}
+
+impl Plan {
+    /// Cuts a matrix for at most so many streams at a time; a small one needs fewer.
+    pub fn new(matrix: &Matrix, connections: NonZeroUsize) -> Self {
+        let share = matrix.bytes().div_ceil(connections.get() as u64);
+        let bytes = share.clamp(MIN_SEGMENT, MAX_SEGMENT);
+        let rows = (bytes / matrix.row_bytes).max(1);
+        let cut = |first: u64| first..(first + rows).min(matrix.rows);
+        let segments: Vec<Range<u64>> = (0..matrix.rows)
+            .step_by(usize::try_from(rows).unwrap_or(usize::MAX))
+            .map(cut)
+            .collect();
+        let streams = connections.get().min(segments.len());
+        Self { segments, streams }
+    }
+
+    /// How many range requests a scan sends when nothing breaks.
+    pub fn requests(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// How many streams run at a time.
+    pub fn streams(&self) -> usize {
+        self.streams
+    }
+}
+
+/// Reads every row of the matrix once and shows it to the analysis. The first failure ends all
+/// streams; there is no finding then.
+pub async fn scan<A: Analysis + 'static>(
+    source: Arc<dyn ByteSource>,
+    matrix: &Matrix,
+    plan: &Plan,
+    analysis: A,
+    observer: Arc<dyn Observer>,
+) -> Result<A::Finding> {
+    let next = Arc::new(AtomicUsize::new(0));
+    let segments: Arc<[Range<u64>]> = plan.segments.as_slice().into();
+    let mut streams = JoinSet::new();
+    for _ in 0..plan.streams {
+        let mut part = analysis.fork();
+        let (source, next) = (Arc::clone(&source), Arc::clone(&next));
+        let (segments, observer) = (Arc::clone(&segments), Arc::clone(&observer));
+        let (start, row_bytes) = (matrix.range.start, matrix.row_bytes);
+        streams.spawn(async move {
+            while let Some(rows) = segments.get(next.fetch_add(1, Relaxed)) {
+                let range = start + rows.start * row_bytes..start + rows.end * row_bytes;
+                let stream = source.stream(range);
+                read_segment(stream, rows, row_bytes, &mut part, observer.as_ref()).await?;
+            }
+            Ok(())
+        });
+    }
+    while let Some(ended) = streams.join_next().await {
+        // A task that panicked has lost rows; dropping the set ends the others.
+        ended.map_err(|_| lost("a stream stopped"))??;
+    }
+    observer.event(&Event::Done);
+    analysis.finish()
+}
+
+/// One segment: its chunks, framed, in order.
+async fn read_segment<A: Analysis>(
+    mut stream: futures::stream::BoxStream<'static, Result<bytes::Bytes>>,
+    rows: &Range<u64>,
+    row_bytes: u64,
+    analysis: &mut A,
+    observer: &dyn Observer,
+) -> Result<()> {
+    // A row has at most MAX_ROW_BYTES, as the matrix was checked.
+    let mut framer = RowFramer::new(rows.start, row_bytes as usize);
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk?;
+        let bytes = chunk.len() as u64;
+        for block in framer.push(chunk) {
+            if block.first_row() + block.len() as u64 > rows.end {
+                return Err(lost("a source sent more than was asked for"));
+            }
+            analysis.block(&block)?;
+        }
+        observer.event(&Event::Received { bytes });
+    }
+    if framer.next_row() != rows.end || framer.held() > 0 {
+        return Err(lost("a source sent less than was asked for"));
+    }
+    Ok(())
+}
+
+fn lost(what: &str) -> Error {
+    Error::format("the matrix", what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::{Digest, Duplicates, Equality};
+    use crate::checkpoint::Dtype;
+    use crate::head::Role;
+    use crate::observe::Silent;
+    use crate::source::MemorySource;
+
+    fn matrix(rows: u64, row_bytes: u64, offset: u64) -> Matrix {
+        Matrix {
+            role: Role::Tensor,
+            tensor: "t".into(),
+            file: "f".into(),
+            tied: None,
+            reason: String::new(),
+            dtype: Dtype::U8,
+            rows,
+            columns: row_bytes,
+            row_bytes,
+            range: offset..offset + rows * row_bytes,
+        }
+    }
+
+    #[test]
+    fn segments_cover_every_row_once() {
+        for (rows, row_bytes, connections) in [
+            (151_936, 4096, 8),
+            (10, 3, 8),
+            (1, 1, 1),
+            (0, 4, 8),
+            (7, 5 << 20, 3),
+            (40, 1 << 20, 2),
+        ] {
+            let matrix = matrix(rows, row_bytes, 9);
+            let plan = Plan::new(&matrix, NonZeroUsize::new(connections).unwrap());
+            let mut reached = 0;
+            for segment in &plan.segments {
+                assert_eq!(segment.start, reached);
+                assert!(segment.end > segment.start);
+                assert!((segment.end - segment.start) * row_bytes <= MAX_SEGMENT.max(row_bytes));
+                reached = segment.end;
+            }
+            assert_eq!(reached, rows);
+            assert!(plan.streams() <= connections && plan.streams() <= plan.requests());
+        }
+    }
+
+    #[test]
+    fn every_chunking_and_number_of_streams_finds_the_same() {
+        let (rows, width, offset) = (30_000u64, 96u64, 13u64);
+        let mut file = vec![1u8; offset as usize];
+        // Row 5k + 3 repeats row 5k.
+        let value = |row: u64| if row % 5 == 3 { row - 3 } else { row };
+        file.extend((0..rows).flat_map(|row| {
+            (0..width).map(move |i| {
+                if i < 8 {
+                    (value(row) >> (8 * i)) as u8
+                } else {
+                    i as u8
+                }
+            })
+        }));
+        let digests: Vec<Digest> = file[offset as usize..]
+            .chunks(width as usize)
+            .map(Digest::of)
+            .collect();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        for chunk in [1 << 20, 95, 4096] {
+            for connections in [1, 3, 8] {
+                let matrix = matrix(rows, width, offset);
+                let source = MemorySource::new("f", file.clone()).chunked(chunk);
+                let plan = Plan::new(&matrix, NonZeroUsize::new(connections).unwrap());
+                let analysis =
+                    Duplicates::new(rows, Dtype::U8, Equality::Bits, Arc::new(Silent)).unwrap();
+                let observer = Arc::new(Silent);
+                let found = runtime
+                    .block_on(scan(Arc::new(source), &matrix, &plan, analysis, observer))
+                    .unwrap();
+                assert_eq!(found.matrix_digest, Digest::of_all(&digests));
+                assert_eq!(found.groups.len() as u64, rows / 5);
+                assert_eq!(found.groups[1].rows, [5, 8]);
+            }
+        }
+    }
+}

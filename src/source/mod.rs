@@ -1,0 +1,80 @@
+//! Step 2: a file becomes bytes by range.
+//!
+//! Knows nothing of models or of the Hub: [`HttpSource`] asks a URL, [`FileSource`] a local file,
+//! [`MemorySource`] a buffer. How a fresh link is obtained when one expires is handed in.
+
+mod content_range;
+mod file;
+mod http;
+mod memory;
+mod retry;
+
+pub use file::FileSource;
+pub use http::{Client, Headers, HttpSource, Identity, Link, Options, Proxies, Relink, Secret};
+pub(crate) use http::{content_length, read_whole};
+pub use memory::MemorySource;
+pub use retry::{Clock, Policy, SystemClock};
+
+use crate::error::Result;
+use bytes::{Bytes, BytesMut};
+use futures::stream::{BoxStream, StreamExt as _};
+use std::fmt;
+use std::ops::Range;
+
+/// The bytes of one file at one revision, by range.
+///
+/// Contract of [`stream`](ByteSource::stream): exactly `range.end - range.start` bytes, in order
+/// and in chunks of any size, then the end; or one error, then the end. Never short, never long.
+/// Failures that may pass are retried inside; an error means that retrying did not help.
+pub trait ByteSource: Send + Sync {
+    /// The file's name, for messages.
+    fn name(&self) -> &str;
+
+    /// The file's length in bytes, as its keeper states it.
+    fn size(&self) -> u64;
+
+    /// Streams the bytes of `range`, which must lie inside the file.
+    fn stream(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>>;
+}
+
+/// The bytes of `range` in one buffer; for headers, never for weights.
+///
+/// The buffer grows as bytes arrive, so that a claimed length costs nothing by itself.
+pub async fn read(source: &dyn ByteSource, range: Range<u64>) -> Result<Bytes> {
+    let mut stream = source.stream(range);
+    let mut buffer = BytesMut::new();
+    while let Some(chunk) = stream.next().await {
+        buffer.extend_from_slice(&chunk?);
+    }
+    Ok(buffer.freeze())
+}
+
+/// A URL that prints without user, query and fragment, where secrets and signatures live.
+#[derive(Clone, Copy)]
+pub struct SafeUrl<'a>(pub &'a reqwest::Url);
+
+impl fmt::Display for SafeUrl<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}://{}",
+            self.0.scheme(),
+            self.0.host_str().unwrap_or_default()
+        )?;
+        if let Some(port) = self.0.port() {
+            write!(f, ":{port}")?;
+        }
+        f.write_str(self.0.path())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_prints_without_its_secrets() {
+        let url = reqwest::Url::parse("https://user:pw@host:8443/a/b?Signature=s#f").unwrap();
+        assert_eq!(SafeUrl(&url).to_string(), "https://host:8443/a/b");
+    }
+}

@@ -1,0 +1,241 @@
+//! What is tried again, after which wait, and when to give up: pure decisions.
+//!
+//! The rules follow what the official clients do: six transient statuses, five tries without
+//! progress, doubling waits; a wait that the server states is kept.
+
+use futures::future::BoxFuture;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Time and chance, handed in so that tests neither sleep nor roll dice.
+pub trait Clock: Send + Sync {
+    /// A moment that only moves forward.
+    fn now(&self) -> Instant;
+    /// The wall clock, for headers that hold a date.
+    fn wall(&self) -> SystemTime;
+    /// Completes after the given time.
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
+    /// A number in `[0, 1)`.
+    fn random(&self) -> f64;
+}
+
+/// The machine's clock.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+
+    fn random(&self) -> f64 {
+        use std::hash::{BuildHasher as _, RandomState};
+        // A fresh RandomState is seeded at random; 53 bits fill a double's fraction.
+        (RandomState::new().hash_one(()) >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// How patient a client is.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Policy {
+    /// Time for the connection to stand.
+    pub connect: Duration,
+    /// Time for the answer's headers to come.
+    pub headers: Duration,
+    /// Time between two chunks of a body.
+    pub idle: Duration,
+    /// Tries after the first, refilled whenever bytes arrive.
+    pub retries: u32,
+    /// The longest wait that a server may ask for; a rate-limit window is 300 s.
+    pub longest_wait: Duration,
+    /// Time without a single new byte after which no further try is made.
+    pub patience: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            headers: Duration::from_secs(10),
+            idle: Duration::from_secs(10),
+            retries: 5,
+            longest_wait: Duration::from_secs(310),
+            patience: Duration::from_secs(900),
+        }
+    }
+}
+
+/// The statuses that may pass by themselves.
+pub(super) fn is_transient(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// The wait that a refusing answer asks for, if it names one.
+///
+/// On 429 an exhausted `RateLimit` window wins over `Retry-After`; where requests remain in the
+/// window another limiter fired, and the window's reset is not the time to wait for.
+/// A second is added, as the official client does, because windows end on whole seconds.
+pub(super) fn told_wait(
+    status: u16,
+    retry_after: Option<&str>,
+    rate_limit: Option<&str>,
+    now: SystemTime,
+) -> Option<Duration> {
+    let exhausted = match (status, rate_limit.and_then(parse_rate_limit)) {
+        (429, Some((0, reset))) => Some(reset),
+        _ => None,
+    };
+    let wait = match exhausted {
+        Some(seconds) => Duration::from_secs(seconds),
+        None => {
+            let text = retry_after?.trim();
+            match text.parse() {
+                Ok(seconds) => Duration::from_secs(seconds),
+                Err(_) => httpdate::parse_http_date(text)
+                    .ok()?
+                    .duration_since(now)
+                    .unwrap_or(Duration::ZERO),
+            }
+        }
+    };
+    Some(wait.saturating_add(Duration::from_secs(1)))
+}
+
+/// `"<bucket>";r=<remaining>;t=<seconds to reset>`, with spaces allowed around `;` and `=`.
+fn parse_rate_limit(value: &str) -> Option<(u64, u64)> {
+    let (mut remaining, mut reset) = (None, None);
+    for part in value.split(';') {
+        if let Some((name, number)) = part.split_once('=') {
+            match name.trim() {
+                "r" => remaining = number.trim().parse().ok(),
+                "t" => reset = number.trim().parse().ok(),
+                _ => {}
+            }
+        }
+    }
+    remaining.zip(reset)
+}
+
+/// What is left of a request's tries.
+#[derive(Debug)]
+pub(super) struct Budget {
+    failed: u32,
+    since: Option<Instant>,
+}
+
+impl Budget {
+    pub(super) fn new() -> Self {
+        Self {
+            failed: 0,
+            since: None,
+        }
+    }
+
+    /// Tries made since bytes last arrived, for messages.
+    pub(super) fn attempts(&self) -> u32 {
+        self.failed.max(1)
+    }
+
+    /// Bytes arrived: all tries are there again.
+    pub(super) fn refill(&mut self) {
+        *self = Self::new();
+    }
+
+    /// A try failed: how long to wait before the next, or `None` to give up.
+    /// `told` is a wait that the server named; it is kept, or too long.
+    pub(super) fn next_wait(
+        &mut self,
+        policy: &Policy,
+        told: Option<Duration>,
+        now: Instant,
+        random: f64,
+    ) -> Option<Duration> {
+        self.failed += 1;
+        let since = *self.since.get_or_insert(now);
+        let wait = match told {
+            Some(told) => told,
+            None => {
+                // 1, 2, 4, 8, 8 s, less up to a half at random, so that streams that broke
+                // together do not come back together.
+                let exponent = (self.failed - 1).min(3);
+                Duration::from_secs(1 << exponent).mul_f64(1.0 - random / 2.0)
+            }
+        };
+        let over = self.failed > policy.retries
+            || wait > policy.longest_wait
+            || now.saturating_duration_since(since).saturating_add(wait) > policy.patience;
+        (!over).then_some(wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: fn(u64) -> Duration = Duration::from_secs;
+
+    #[test]
+    fn a_wait_that_the_server_names_is_found() {
+        let now = SystemTime::UNIX_EPOCH + S(784_111_770);
+        let date = Some("Sun, 06 Nov 1994 08:49:37 GMT"); // 784,111,777
+        let window = |r, t| Some(format!("\"resolvers\";r={r};t={t}"));
+        let wait =
+            |status, after, limit: Option<String>| told_wait(status, after, limit.as_deref(), now);
+        assert_eq!(wait(429, None, window(0, 2)), Some(S(3)));
+        assert_eq!(wait(429, Some("7"), window(0, 2)), Some(S(3)));
+        assert_eq!(wait(429, None, window(99_794, 241)), None);
+        assert_eq!(wait(429, Some("7"), window(5, 241)), Some(S(8)));
+        assert_eq!(wait(503, Some("7"), window(0, 241)), Some(S(8)));
+        assert_eq!(wait(503, date, None), Some(S(8)));
+        assert_eq!(wait(503, Some("soon"), None), None);
+        let spaced = Some("\"api\" ; r = 0 ; t = 4".to_owned());
+        assert_eq!(wait(429, None, spaced), Some(S(5)));
+    }
+
+    #[test]
+    fn tries_run_out_unless_bytes_arrive() {
+        let (policy, now) = (Policy::default(), Instant::now());
+        let mut budget = Budget::new();
+        let waits: Vec<_> = (0..6)
+            .map(|_| budget.next_wait(&policy, None, now, 0.0))
+            .collect();
+        assert_eq!(
+            waits,
+            [
+                Some(S(1)),
+                Some(S(2)),
+                Some(S(4)),
+                Some(S(8)),
+                Some(S(8)),
+                None
+            ]
+        );
+        budget.refill();
+        assert_eq!(budget.next_wait(&policy, None, now, 0.0), Some(S(1)));
+    }
+
+    #[test]
+    fn a_wait_that_is_too_long_is_not_begun() {
+        let (policy, now) = (Policy::default(), Instant::now());
+        assert_eq!(
+            Budget::new().next_wait(&policy, Some(S(311)), now, 0.0),
+            None
+        );
+        let mut budget = Budget::new();
+        for _ in 0..3 {
+            budget.next_wait(&policy, Some(S(300)), now, 0.0);
+        }
+        assert_eq!(
+            budget.next_wait(&policy, Some(S(300)), now + S(700), 0.0),
+            None
+        );
+    }
+}

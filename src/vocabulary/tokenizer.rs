@@ -1,0 +1,171 @@
+//! A model's `tokenizer.json`. The only file that imports `tokenizers`.
+
+use super::{Absent, Class, Token};
+use crate::error::{Error, Result};
+use std::collections::{HashMap, HashSet};
+use tokenizers::Tokenizer;
+
+/// The longest `tokenizer.json` that is read; the longest known have 35 MB.
+pub const MAX_TOKENIZER: u64 = 256 << 20;
+
+/// The names of all ids.
+pub struct Vocabulary {
+    tokenizer: Tokenizer,
+    size: u64,
+    /// One past the highest id.
+    end: u64,
+    added: HashSet<u32>,
+    spelling: Spelling,
+}
+
+/// How entries of the vocabulary spell bytes that are no text.
+enum Spelling {
+    /// A character for each byte, as GPT-2 does.
+    ByteLevel(HashMap<char, u8>),
+    /// Entries `<0x00>` to `<0xFF>`.
+    Fallback,
+}
+
+impl Vocabulary {
+    /// Parses a `tokenizer.json`; `file` is its name, for messages.
+    pub fn parse(file: &str, json: &[u8]) -> Result<Self> {
+        let wrong = |e: &dyn std::fmt::Display| {
+            Error::format(file, format!("the tokenizer cannot be read: {e}"))
+        };
+        let tokenizer = Tokenizer::from_bytes(json).map_err(|e| wrong(&e))?;
+        let size = tokenizer.get_vocab_size(true) as u64;
+        let end = tokenizer
+            .get_vocab(true)
+            .values()
+            .max()
+            .map_or(0, |&id| u64::from(id) + 1);
+        let added = tokenizer.get_added_tokens_decoder().into_keys().collect();
+        let decoder = serde_json::to_string(&tokenizer.get_decoder()).map_err(|e| wrong(&e))?;
+        let spelling = match decoder.contains("\"ByteLevel\"") {
+            true => Spelling::ByteLevel(byte_alphabet()),
+            false => Spelling::Fallback,
+        };
+        Ok(Self {
+            tokenizer,
+            size,
+            end,
+            added,
+            spelling,
+        })
+    }
+
+    /// How many ids the tokenizer has.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// How many of a matrix's rows lie past the tokenizer's last id.
+    pub fn padding_rows(&self, rows: u64) -> u64 {
+        rows.saturating_sub(self.end)
+    }
+
+    /// What is known of a row.
+    pub fn token(&self, row: u64) -> Token {
+        let entry = u32::try_from(row)
+            .ok()
+            .and_then(|id| self.tokenizer.id_to_token(id).map(|entry| (id, entry)));
+        let Some((id, entry)) = entry else {
+            let absent = if row < self.end {
+                Absent::Hole
+            } else {
+                Absent::Past
+            };
+            return Token {
+                row,
+                text: String::new(),
+                class: Some(Class::NoToken),
+                absent: Some(absent),
+                bytes: None,
+            };
+        };
+        let special = self.added.contains(&id);
+        // Decoding fails for broken decoders only; the entry itself is the next best name.
+        let text = self
+            .tokenizer
+            .decode(&[id], false)
+            .unwrap_or_else(|_| entry.clone());
+        let bytes = match text.contains(char::REPLACEMENT_CHARACTER) && !special {
+            true => self
+                .bytes(&entry)
+                .filter(|bytes| std::str::from_utf8(bytes).is_err()),
+            false => None,
+        };
+        Token {
+            row,
+            text,
+            class: special.then_some(Class::Special),
+            absent: None,
+            bytes: bytes.map(|bytes| bytes.iter().map(|b| format!("{b:02x}")).collect()),
+        }
+    }
+
+    /// The bytes that an entry spells, if it does.
+    fn bytes(&self, entry: &str) -> Option<Vec<u8>> {
+        match &self.spelling {
+            Spelling::ByteLevel(alphabet) => {
+                entry.chars().map(|c| alphabet.get(&c).copied()).collect()
+            }
+            Spelling::Fallback => {
+                let digits = entry.strip_prefix("<0x")?.strip_suffix('>')?;
+                u8::from_str_radix(digits, 16).ok().map(|byte| vec![byte])
+            }
+        }
+    }
+}
+
+/// GPT-2's alphabet: printable Latin-1 characters stand for themselves, the other bytes, in order,
+/// for the characters from U+0100 on.
+fn byte_alphabet() -> HashMap<char, u8> {
+    let itself = |b: u8| matches!(b, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    let mut others = (0x100u32..).filter_map(char::from_u32);
+    (0..=255u8)
+        .filter_map(|b| {
+            let c = if itself(b) {
+                char::from(b)
+            } else {
+                others.next()?
+            };
+            Some((c, b))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_byte_alphabet_is_gpt2s() {
+        let alphabet = byte_alphabet();
+        assert_eq!(alphabet.len(), 256);
+        for (c, byte) in [
+            ('Ġ', b' '),
+            ('Ċ', b'\n'),
+            ('!', b'!'),
+            ('Ń', 0xad),
+            ('ÿ', 0xff),
+        ] {
+            assert_eq!(alphabet[&c], byte);
+        }
+    }
+
+    #[test]
+    fn a_broken_tokenizer_is_an_error() {
+        for json in [
+            "",
+            "{}",
+            "[1]",
+            r#"{"version":"1.0","model":{"type":"BPE"}}"#,
+        ] {
+            assert!(
+                Vocabulary::parse("tokenizer.json", json.as_bytes()).is_err(),
+                "{json}"
+            );
+        }
+    }
+}
