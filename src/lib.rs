@@ -12,3 +12,5 @@ pub mod scan;
 pub mod vocabulary;
 pub mod report;
 pub mod pipeline;
+#[cfg(feature = "standin")]
+pub mod standin;

@@ -1,7 +1,85 @@
-//! A complete scan without any network.
+//! A complete scan without any network: a stand-in Hub starts on loopback, and the scan runs
+//! against it over HTTP through the same code as against the real Hub.
 
-use singularity_survey::error::Result;
+use super::args::Cli;
+use super::run;
+use clap::Parser as _;
+use singularity_survey::error::{Error, Result};
+use singularity_survey::report::{count, size};
+use singularity_survey::resolve::Hub;
+use singularity_survey::source::Options;
+use singularity_survey::standin::{Host, Repository, StandIn};
 
+/// The name under which the stand-in serves the model.
+const MODEL: &str = "demo/dead-vocabulary";
+
+/// The model's files: a small checkpoint with dead vocabulary of several kinds.
+const FILES: [(&str, &[u8]); 5] = [
+    (
+        "config.json",
+        include_bytes!("../../fixtures/models/demo/config.json"),
+    ),
+    (
+        "model.safetensors.index.json",
+        include_bytes!("../../fixtures/models/demo/model.safetensors.index.json"),
+    ),
+    (
+        "model-00001-of-00002.safetensors",
+        include_bytes!("../../fixtures/models/demo/model-00001-of-00002.safetensors"),
+    ),
+    (
+        "model-00002-of-00002.safetensors",
+        include_bytes!("../../fixtures/models/demo/model-00002-of-00002.safetensors"),
+    ),
+    (
+        "tokenizer.json",
+        include_bytes!("../../fixtures/models/demo/tokenizer.json"),
+    ),
+];
+
+/// Serves the model, scans it, and says what went over the wire.
 pub(crate) async fn demo() -> Result<()> {
-    Ok(())
+    let repository = FILES
+        .iter()
+        .fold(Repository::new(MODEL), |model, &(name, bytes)| {
+            model.file(name, bytes)
+        });
+    let whole = repository.size();
+    let hub = StandIn::builder()
+        .repository(repository)
+        .start()
+        .await
+        .map_err(|source| Error::Io {
+            path: "127.0.0.1".into(),
+            doing: "listen",
+            source,
+        })?;
+    let endpoint = hub.endpoint().parse().map_err(|_| Error::Usage {
+        what: "the stand-in has no address".into(),
+    })?;
+    let at = Hub {
+        endpoint,
+        token: None,
+        cache: None,
+        offline: false,
+    };
+    let cli = Cli::try_parse_from(["", MODEL, "--max-tokens", "6"]).map_err(|e| Error::Usage {
+        what: e.to_string(),
+    })?;
+    // No proxy stands between a process and itself.
+    run::scan_on(&cli.scan, at, Options::default()).await?;
+
+    let log = hub.log();
+    let of = |host| log.iter().filter(|request| request.host == host).count() as u64;
+    run::to_stdout(|out| {
+        writeln!(
+            out,
+            "Served by a stand-in Hub in this process: {} of the repository's {} in {} requests\n\
+             to the Hub and {} to its CDN. A real model: singularity-survey Qwen/Qwen2.5-0.5B",
+            size(hub.bytes_sent()),
+            size(whole),
+            count(of(Host::Hub)),
+            count(of(Host::Cdn)),
+        )
+    })
 }
