@@ -24,7 +24,7 @@ enum Line<'a> {
         same_as: u64,
     },
     Group(&'a GroupPart),
-    Summary(Summary<'a>),
+    Summary(Box<Summary<'a>>),
     Error {
         message: &'a str,
     },
@@ -76,7 +76,7 @@ pub fn finish(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         matrix_digest: report.matrix_digest,
         transfer: report.transfer,
     };
-    line(&Line::Summary(summary), out)
+    line(&Line::Summary(Box::new(summary)), out)
 }
 
 /// The line that says why there is no summary.
