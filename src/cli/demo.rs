@@ -74,8 +74,9 @@ pub(crate) async fn demo() -> Result<()> {
     run::to_stdout(|out| {
         writeln!(
             out,
-            "Served by a stand-in Hub in this process: {} of the repository's {} in {} requests\n\
-             to the Hub and {} to its CDN. A real model: singularity-survey Qwen/Qwen2.5-0.5B",
+            "Served by a stand-in Hub inside this process: {} of the repository's\n\
+             {}, in {} requests to the Hub and {} to its CDN.\n\
+             A real model: singularity-survey Qwen/Qwen2.5-0.5B",
             size(hub.bytes_sent()),
             size(whole),
             count(of(Host::Hub)),

@@ -3,14 +3,11 @@
 
 use super::args::ModelArgs;
 use singularity_survey::error::{Error, Result};
-use singularity_survey::resolve::Hub;
+use singularity_survey::resolve::{ENDPOINT, Hub};
 use singularity_survey::source::{Options, Proxies, Secret};
 use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// The Hub's own address.
-const ENDPOINT: &str = "https://huggingface.co";
 
 fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())

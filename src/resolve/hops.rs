@@ -27,7 +27,7 @@ pub(super) async fn follow(
 ) -> Result<Landing> {
     let first = SafeUrl(&url).to_string();
     for _ in 0..=MAX_HOPS {
-        let answer = client
+        let mut answer = client
             .request(method.clone(), &url, token(&url).as_ref())
             .await?;
         if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
@@ -47,6 +47,7 @@ pub(super) async fn follow(
             ("http", "http") | (_, "https") => {}
             _ => return Err(wrong("a redirect away from https")),
         }
+        client.discard(&mut answer).await;
         if enough(&answer) {
             return Ok(Landing::At(next, answer));
         }

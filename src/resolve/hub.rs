@@ -46,6 +46,17 @@ pub struct Hub {
     pub offline: bool,
 }
 
+/// The address of the Hub itself.
+pub const ENDPOINT: &str = "https://huggingface.co";
+
+impl Default for Hub {
+    /// The Hub itself, without a token or a cache.
+    fn default() -> Self {
+        let endpoint = Url::parse(ENDPOINT).unwrap_or_else(|e| unreachable!("{ENDPOINT}: {e}"));
+        Self { endpoint, token: None, cache: None, offline: false }
+    }
+}
+
 /// One repository at one revision. Cheap to clone; clones share the pinned commit.
 #[derive(Clone)]
 pub struct HubSnapshot(Arc<Repository>);
@@ -194,7 +205,12 @@ impl HubSnapshot {
     }
 
     /// What a refusing answer means. A server that refuses HEAD alone is kept for its URL.
-    async fn refusal(&self, answer: Response, file: &str, head: bool) -> Result<Option<Landing>> {
+    async fn refusal(
+        &self,
+        mut answer: Response,
+        file: &str,
+        head: bool,
+    ) -> Result<Option<Landing>> {
         let id = self.0.id.clone();
         let headers = Headers(answer.headers());
         let code = headers.text("x-error-code").unwrap_or_default().to_owned();
@@ -212,7 +228,10 @@ impl HubSnapshot {
                 message,
                 authenticated,
             }),
-            (404, _) => Ok(None),
+            (404, _) => {
+                self.client(file)?.discard(&mut answer).await;
+                Ok(None)
+            }
             (405 | 501, _) if head => Ok(Some(Landing::Answer(answer))),
             // The Hub answers alike for a missing and for a private repository; only a token that
             // it does not know is told apart, by these words.

@@ -11,7 +11,7 @@ mod spec;
 mod url;
 
 pub use directory::Directory;
-pub use hub::{Hub, HubSnapshot};
+pub use hub::{ENDPOINT, Hub, HubSnapshot};
 pub use spec::ModelSpec;
 pub use url::SingleUrl;
 

@@ -359,6 +359,15 @@ impl Client {
         Ok(())
     }
 
+    /// Reads the little body that a redirect or an error has, so that its connection serves the
+    /// next request; a long one is not worth that.
+    pub(crate) async fn discard(&self, answer: &mut Response) {
+        const WORTH: u64 = 16 << 10;
+        if content_length(answer.headers()).is_some_and(|length| length <= WORTH) {
+            while let Ok(Some(_)) = self.chunk(answer).await {}
+        }
+    }
+
     /// An answer of a status that no one asked for, with the first words of its body.
     pub(crate) async fn unexpected(&self, mut answer: Response) -> Error {
         let url = SafeUrl(answer.url()).to_string();

@@ -7,8 +7,8 @@ use super::log::Host;
 pub struct Fault {
     /// Whose answer.
     pub on: Host,
-    /// Only requests whose target holds this text.
-    pub target_contains: String,
+    /// Only requests whose path, without the query, ends like this.
+    pub path_end: String,
     /// Only requests with a range.
     pub ranged: bool,
     /// Which of the requests that match.
@@ -22,19 +22,19 @@ impl Fault {
     pub fn cdn(nth: Nth, action: Action) -> Self {
         Self {
             on: Host::Cdn,
-            target_contains: String::new(),
+            path_end: String::new(),
             ranged: true,
             nth,
             action,
         }
     }
 
-    /// A fault of the Hub's answers whose target holds a text.
-    pub fn hub(target_contains: &str, nth: Nth, action: Action) -> Self {
-        let target_contains = target_contains.to_owned();
+    /// A fault of the Hub's answers to requests whose path ends like this.
+    pub fn hub(path_end: &str, nth: Nth, action: Action) -> Self {
+        let path_end = path_end.to_owned();
         Self {
             on: Host::Hub,
-            target_contains,
+            path_end,
             ranged: false,
             nth,
             action,
@@ -131,10 +131,9 @@ impl Armed {
     }
 
     /// What to do with a request, if this fault is about it.
-    pub(super) fn strike(&mut self, on: Host, target: &str, ranged: bool) -> Option<Action> {
+    pub(super) fn strike(&mut self, on: Host, path: &str, ranged: bool) -> Option<Action> {
         let fault = &self.fault;
-        let about =
-            fault.on == on && target.contains(&fault.target_contains) && (ranged || !fault.ranged);
+        let about = fault.on == on && path.ends_with(&fault.path_end) && (ranged || !fault.ranged);
         if !about {
             return None;
         }

@@ -101,7 +101,7 @@ fn answer(
         let ranged = entry.range().is_some();
         faults
             .iter_mut()
-            .find_map(|fault| fault.strike(host, &entry.target, ranged))
+            .find_map(|fault| fault.strike(host, entry.path(), ranged))
     };
     let stray = host != Host::Hub && entry.header("authorization").is_some();
     let mut answer = match (&action, host) {

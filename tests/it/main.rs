@@ -1,1 +1,28 @@
-fn main() {}
+//! Everything that is promised of the program as a whole, in one binary.
+
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+
+// What the tests share: fixtures and their expected results, the stand-in Hub, the binary.
+mod support;
+
+// The same expectation for every fixture, through every source, chunking and number of streams.
+mod answers;
+
+// What is sent over the wire when nothing goes wrong: which requests, to whom, for which bytes.
+mod requests;
+
+// What is sent, and what comes of it, when something does go wrong.
+mod faults;
+
+// Bad input: one clear sentence, exit code 2, nothing on standard output.
+mod refusals;
+
+// The forms of a report, and where they are written.
+mod formats;
+
+// Variables of the environment and the local cache.
+mod surroundings;
+
+// Memory is bounded, whatever the matrix's size.
+#[cfg(target_os = "linux")]
+mod memory;

@@ -1,0 +1,211 @@
+use super::support::*;
+use singularity_survey::standin::{Gating, Host, Repository, Request, StandIn};
+
+/// The requests that resolve a name: each file once, however many hops its redirect takes.
+fn resolves(log: &[Request]) -> Vec<&Request> {
+    log.iter()
+        .filter(|r| r.host == Host::Hub && r.path().contains("/resolve/"))
+        .collect()
+}
+
+#[test]
+fn a_model_of_one_file_takes_four_resolves_and_a_sharded_one_five() {
+    for (case, most) in [("tied", 4), ("two-shards", 5)] {
+        let world = World::of(case);
+        world.scan(&[&format!("org/{case}")]);
+        let log = world.hub.log();
+        let resolves = resolves(&log);
+        assert_eq!(resolves.len(), most, "{resolves:#?}");
+        let only_resolve = |r: &Request| {
+            r.path().contains("/resolve/") || r.path().starts_with("/api/resolve-cache/")
+        };
+        assert!(log.iter().filter(|r| r.host == Host::Hub).all(only_resolve));
+    }
+}
+
+#[test]
+fn the_commit_of_the_first_answer_is_in_every_later_url() {
+    let repository = repository("two-shards");
+    let commit = repository.commit().to_owned();
+    let world = World::new(StandIn::builder().repository(repository));
+    let report = world.scan(&["org/two-shards"]);
+    assert_eq!(report["model"]["commit"], commit.as_str());
+    let log = world.hub.log();
+    let mut paths = resolves(&log).into_iter().map(Request::path);
+    assert!(paths.next().unwrap().contains("/resolve/main/"));
+    assert!(paths.all(|path| path.contains(&format!("/resolve/{commit}/"))));
+}
+
+#[test]
+fn a_revision_may_be_a_branch_a_tag_a_commit_or_a_pull_request() {
+    let repository = repository("tied")
+        .revision("v1.0")
+        .revision("refs/pr/1")
+        .revision("a/b");
+    let commit = repository.commit().to_owned();
+    let world = World::new(StandIn::builder().repository(repository));
+    for revision in ["main", "v1.0", "refs/pr/1", "a/b", &commit] {
+        for args in [
+            vec![format!("org/tied@{revision}")],
+            vec![
+                "org/tied".to_owned(),
+                "--revision".to_owned(),
+                revision.to_owned(),
+            ],
+        ] {
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            let report = world.scan(&args);
+            assert_eq!(report["model"]["revision"], revision);
+            assert_eq!(report["model"]["commit"], commit.as_str());
+        }
+    }
+}
+
+#[test]
+fn ranges_go_to_the_final_address_and_never_to_one_that_redirects() {
+    let world = World::of("two-shards");
+    world.scan(&["org/two-shards"]);
+    for request in world.hub.log() {
+        match request.host {
+            Host::Hub => assert_eq!(request.range(), None, "{request:?}"),
+            Host::Cdn => assert_eq!((request.range().is_some(), request.status), (true, 206)),
+            Host::Elsewhere => panic!("{request:?}"),
+        }
+        assert_eq!(request.header("accept-encoding"), Some("identity"));
+    }
+}
+
+#[test]
+fn weights_are_looked_up_by_head() {
+    let world = World::new(StandIn::builder().repository(repository("tied")).plain());
+    world.scan(&["org/tied"]);
+    for request in world.hub.log() {
+        if request.path().ends_with(".safetensors") {
+            assert!(
+                request.method == "HEAD" || request.range().is_some(),
+                "{request:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_token_is_seen_by_the_endpoint_alone() {
+    let repository = repository("tied").gated(Gating::Manual).token("hf_good");
+    let world = World::new(StandIn::builder().repository(repository));
+    let report = world.scan(&["org/tied", "--token", "hf_good"]);
+    agree(&report, &expected("tied"), "bits", "gated");
+    for request in world.hub.log() {
+        let token = request.header("authorization");
+        assert_eq!(
+            token,
+            (request.host == Host::Hub).then_some("Bearer hf_good"),
+            "{request:?}"
+        );
+    }
+}
+
+#[test]
+fn old_names_lead_to_the_model() {
+    let repository = repository("tied").alias("old/name").alias("older");
+    let world = World::new(StandIn::builder().repository(repository));
+    for name in ["old/name", "older", "ORG/tied"] {
+        agree(&world.scan(&[name]), &expected("tied"), "bits", name);
+    }
+}
+
+#[test]
+fn little_is_sent_beyond_the_matrix_and_the_small_files() {
+    let (rows, row_bytes) = (20_000u64, 512u64);
+    let world = World::new(StandIn::builder().repository(generated("org/big", rows, row_bytes, 7)));
+    let report = world.scan(&["org/big"]);
+    let sent = world.hub.bytes_sent();
+    assert!(
+        sent >= rows * row_bytes && sent < rows * row_bytes + 300_000,
+        "{sent}"
+    );
+    // What the report says of the transfer is what the server saw.
+    assert_eq!(report["transfer"]["requests"], world.hub.log().len());
+    assert_eq!(report["transfer"]["bytes"], sent);
+}
+
+#[test]
+fn file_names_that_need_encoding_are_found() {
+    let bytes = std::fs::read(fixture("untied").join("model.safetensors")).unwrap();
+    for name in ["a b/m#1?%+[ü].safetensors", "x/model.fp16.safetensors"] {
+        let repository = Repository::new("org/odd").file(name, bytes.clone());
+        let world = World::new(StandIn::builder().repository(repository));
+        let report = world.scan(&["org/odd", "--file", name]);
+        assert_eq!(report["matrix"]["file"], name);
+        assert_eq!(report["matrix_digest"], expected("untied")["matrix_digest"]);
+    }
+}
+
+#[test]
+fn a_folder_of_a_repository_is_a_model_of_its_own() {
+    let mut repository = Repository::new("org/pipe").file("model_index.json", "{}");
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        let bytes = std::fs::read(fixture("tied").join(file)).unwrap();
+        repository = repository.file(&format!("text_encoder/{file}"), bytes);
+    }
+    let world = World::new(StandIn::builder().repository(repository));
+    let page = format!("{}/org/pipe/tree/main/text_encoder", world.hub.endpoint());
+    for args in [
+        vec!["org/pipe", "--file", "text_encoder/"],
+        vec![page.as_str()],
+    ] {
+        let report = world.scan(&args);
+        assert_eq!(report["matrix"]["file"], "text_encoder/model.safetensors");
+        assert_eq!(report["matrix_digest"], expected("tied")["matrix_digest"]);
+    }
+}
+
+#[test]
+fn where_a_single_file_and_an_index_differ_the_single_file_is_read_and_the_report_warns() {
+    let both = repository("two-shards").file(
+        "model.safetensors",
+        std::fs::read(fixture("untied").join("model.safetensors")).unwrap(),
+    );
+    let world = World::new(StandIn::builder().repository(both));
+    let report = world.scan(&["org/two-shards"]);
+    assert_eq!(report["matrix_digest"], expected("untied")["matrix_digest"]);
+    assert!(
+        report["warnings"][0]
+            .as_str()
+            .unwrap()
+            .contains("model.safetensors.index.json")
+    );
+    let args = ["org/two-shards", "--file", "model.safetensors.index.json"];
+    assert_eq!(
+        world.scan(&args)["matrix_digest"],
+        expected("two-shards")["matrix_digest"]
+    );
+}
+
+#[test]
+fn the_demonstration_needs_nothing_and_tells_what_it_cost() {
+    let output = bare(&["demo"])
+        .env("http_proxy", "http://127.0.0.1:9")
+        .output()
+        .unwrap();
+    let shown = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let groups = expected("demo")["bits"]["groups_total"].clone();
+    assert!(
+        shown.contains(&format!("Singularity groups: {groups}\n")),
+        "{shown}"
+    );
+    assert!(
+        shown
+            .lines()
+            .last()
+            .unwrap()
+            .contains("singularity-survey "),
+        "{shown}"
+    );
+    assert!(
+        shown.lines().all(|line| line.chars().count() <= 80),
+        "{shown}"
+    );
+    assert_eq!(text(&output.stderr), "");
+}
