@@ -74,3 +74,8 @@ pub mod pipeline;
 // A Hub on loopback that behaves as the real one does.
 #[cfg(feature = "standin")]
 pub mod standin;
+
+// The README's example must compile.
+#[cfg(all(doctest, feature = "cli"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -183,17 +183,17 @@ impl Text {
         writeln!(out, "Matrix digest: {}", report.matrix_digest)?;
         let transfer = &report.transfer;
         if transfer.requests > 0 {
-            let of = transfer
-                .checkpoint_bytes
-                .map(|bytes| format!(" of {} of weights", size(bytes)))
-                .unwrap_or_default();
-            writeln!(
+            write!(
                 out,
-                "Transferred: {}{of}, in {} requests and {:.1} s",
+                "Transferred: {} in {} requests and {:.1} s",
                 size(transfer.bytes),
                 count(transfer.requests),
                 transfer.seconds
             )?;
+            match transfer.checkpoint_bytes {
+                Some(bytes) => writeln!(out, "; all weights are {}", size(bytes))?,
+                None => writeln!(out)?,
+            }
         }
         writeln!(out, "{rule}")
     }

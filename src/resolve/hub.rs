@@ -53,7 +53,12 @@ impl Default for Hub {
     /// The Hub itself, without a token or a cache.
     fn default() -> Self {
         let endpoint = Url::parse(ENDPOINT).unwrap_or_else(|e| unreachable!("{ENDPOINT}: {e}"));
-        Self { endpoint, token: None, cache: None, offline: false }
+        Self {
+            endpoint,
+            token: None,
+            cache: None,
+            offline: false,
+        }
     }
 }
 
