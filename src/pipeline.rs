@@ -191,9 +191,11 @@ impl Survey {
                 (Arc::new(Directory::around(path)), name)
             }
         };
-        let (folder, file) = match file.map(str::to_owned).or(inside) {
-            Some(inside) => split(&inside)?,
-            None => (String::new(), None),
+        let (folder, file) = match (model, file, inside) {
+            (ModelSpec::Hub { .. }, None, Some(inside)) => split(&inside)?,
+            // A local file or a URL is the file itself, whatever its name.
+            (_, None, inside) => (String::new(), inside),
+            (_, Some(file), _) => split(file)?,
         };
         Ok(Place {
             snapshot,

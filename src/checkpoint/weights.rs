@@ -178,14 +178,14 @@ impl Checkpoint {
 
     async fn index(&self, file: &str) -> Result<Option<Index>> {
         match self.snapshot.read(&self.path(file), MAX_INDEX).await? {
-            Some(json) => Index::parse(file, &json).map(Some),
+            Some(json) => Index::parse(&self.shown(file), &json).map(Some),
             None => Ok(None),
         }
     }
 
     /// Reads the header of an opened file, and keeps it.
     async fn header(&mut self, file: &str, source: Arc<dyn ByteSource>) -> Result<()> {
-        let mut decoder = Safetensors::new(file, source.size());
+        let mut decoder = Safetensors::new(self.shown(file), source.size());
         let tensors = decode(source.as_ref(), &mut decoder).await?.into();
         self.opened
             .insert(file.to_owned(), Opened { source, tensors });

@@ -68,15 +68,16 @@ impl Observer for Progress {
         match event {
             Event::Matrix { bytes, .. } => {
                 let style = ProgressStyle::with_template(
-                    "{bar:24} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left, {msg}",
+                    "{bar:20} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}, {eta} left, {msg}",
                 );
-                self.bar.reset();
-                self.bar.set_length(*bytes);
                 self.equal.store(0, Relaxed);
-                self.bar.set_message("0 rows equal");
                 if let Ok(style) = style {
                     self.bar.set_style(style);
                 }
+                self.bar.set_message("0 rows equal");
+                self.bar.set_length(*bytes);
+                // Drawn anew: this may be the second matrix.
+                self.bar.reset();
             }
             Event::Received { bytes } => {
                 self.bar.inc(*bytes);

@@ -19,7 +19,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// A secret that does not print, and whose header is marked sensitive.
@@ -102,7 +102,13 @@ struct Inner {
     observer: Arc<dyn Observer>,
     requests: AtomicU64,
     bytes: AtomicU64,
+    /// Whether any server has answered.
+    reached: AtomicBool,
 }
+
+/// Tries after the first while no server has answered at all: then it is more likely that there is
+/// no network, or no such host, than that a connection was lost.
+const FIRST_RETRIES: u32 = 2;
 
 /// Why one try brought no usable answer.
 enum Failure {
@@ -163,6 +169,7 @@ impl Client {
             observer: options.observer,
             requests: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            reached: AtomicBool::new(false),
         })))
     }
 
@@ -297,7 +304,15 @@ impl Client {
             );
         }
         match tokio::time::timeout(self.0.policy.headers, request.send()).await {
-            Ok(Ok(answer)) => Ok(answer),
+            Ok(Ok(answer)) => {
+                self.0.reached.store(true, Relaxed);
+                Ok(answer)
+            }
+            Ok(Err(e)) if is_tls(&e) => Err(Failure::Fatal(Error::Network {
+                url: shown,
+                what: describe(&e),
+                attempts: 1,
+            })),
             Ok(Err(e)) => Err(Failure::Broken(describe(&e))),
             Err(_) => Err(Failure::Broken(format!(
                 "no answer for {} s",
@@ -333,7 +348,11 @@ impl Client {
             return Err(error);
         }
         let clock = &self.0.clock;
-        let wait = budget.next_wait(&self.0.policy, told, clock.now(), clock.random());
+        let mut policy = self.0.policy.clone();
+        if !self.0.reached.load(Relaxed) {
+            policy.retries = policy.retries.min(FIRST_RETRIES);
+        }
+        let wait = budget.next_wait(&policy, told, clock.now(), clock.random());
         let Some(wait) = wait else {
             let shown = SafeUrl(url).to_string();
             return Err(match failure {
@@ -782,6 +801,17 @@ fn status_text(status: StatusCode) -> String {
         Some(reason) => format!("{} {reason}", status.as_u16()),
         None => status.as_u16().to_string(),
     }
+}
+
+/// Whether TLS itself refused, as it does an unknown certificate: no second try mends that. What an
+/// `io::Error` wraps is not among its sources, so both ways are gone.
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let wrapped = error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>()
+        || wrapped.is_some_and(|inner| is_tls(inner))
+        || error.source().is_some_and(is_tls)
 }
 
 /// The innermost cause of a transport error: the outer ones repeat the URL with its secrets.

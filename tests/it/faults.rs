@@ -389,7 +389,7 @@ fn a_small_file_whose_body_breaks_is_fetched_again() {
         on: Host::Hub,
         path_end: "/config.json".into(),
         ranged: false,
-        nth: Nth::First(3),
+        nth: Nth::First(2),
         action: Action::Break { after: 20 },
     };
     let world = World::new(
@@ -403,4 +403,19 @@ fn a_small_file_whose_body_breaks_is_fetched_again() {
         expected("tied")["tokenizer"]["size"]
     );
     assert!(!waits.is_empty());
+}
+
+#[test]
+fn where_no_server_ever_answers_the_end_comes_soon() {
+    let world = World::new(
+        StandIn::builder()
+            .repository(repository("tied"))
+            .fault(Fault::hub("", Nth::Every, Action::Refuse)),
+    );
+    let (report, waits) = world.survey("org/tied", 1);
+    assert!(matches!(
+        report.unwrap_err(),
+        Error::Network { attempts: 3, .. }
+    ));
+    assert_eq!(waits, [Duration::from_secs(1), Duration::from_secs(2)]);
 }

@@ -152,6 +152,24 @@ fn headers_that_lie_are_refused() {
 }
 
 #[test]
+fn a_file_that_is_no_checkpoint_is_refused_whatever_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(StandIn::builder());
+    for name in ["model", "model.bin", "notes.txt"] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, "plain text, longer than eight bytes").unwrap();
+        refused(
+            &world.run(&[path.to_str().unwrap()]),
+            "not a safetensors file",
+        );
+    }
+    refused(
+        &world.run(&[folder.path().to_str().unwrap()]),
+        "no safetensors weights",
+    );
+}
+
+#[test]
 fn an_index_that_lies_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let place = |name: &str| folder.path().join(name);
