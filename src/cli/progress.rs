@@ -74,8 +74,8 @@ impl Observer for Progress {
                 if let Ok(style) = style {
                     self.bar.set_style(style);
                 }
-                self.bar.set_message("0 rows equal");
                 self.bar.set_length(*bytes);
+                self.bar.set_message("0 rows equal");
                 // Drawn anew: this may be the second matrix.
                 self.bar.reset();
             }

@@ -186,16 +186,7 @@ pub fn locate<'a>(
             head.located(role, names, Some(false), reason)
         }
         (_, None) => {
-            let other_task = config.architectures().find(|name| {
-                [
-                    "Classification",
-                    "RewardModel",
-                    "QuestionAnswering",
-                    "ForReward",
-                ]
-                .iter()
-                .any(|task| name.contains(task))
-            });
+            let other_task = config.architectures().find(|name| has_no_head(name));
             let Some(embedding) = names.embeddings.first() else {
                 return Err(none(what_there_is(names, "no head and no input embedding")));
             };
@@ -279,6 +270,33 @@ fn best_head<'n, 'a>(
         ));
     }
     Ok(heads.first().map(|(_, candidate)| *candidate))
+}
+
+/// Whether the class is one of those that predict no tokens: classifiers, reward models, and bare
+/// encoders. A bare decoder's name proves nothing; language models are published under such.
+fn has_no_head(class: &str) -> bool {
+    let task = [
+        "Classification",
+        "RewardModel",
+        "QuestionAnswering",
+        "MultipleChoice",
+    ];
+    let encoders = [
+        "Bert",
+        "Roberta",
+        "XLMRoberta",
+        "Camembert",
+        "DistilBert",
+        "Albert",
+        "Electra",
+        "Deberta",
+        "MPNet",
+        "ModernBert",
+        "NomicBert",
+        "MegatronBert",
+    ];
+    let bare = class.strip_suffix("Model").unwrap_or_default();
+    task.iter().any(|task| class.contains(task)) || encoders.contains(&bare.trim_end_matches("V2"))
 }
 
 /// Whether a head of so many rows may belong to a vocabulary of that size: padded by up to a few
@@ -429,6 +447,18 @@ mod tests {
         assert!(refused.to_string().contains("score.weight"), "{refused}");
         let config = r#"{"architectures":["Qwen2ForSequenceClassification"]}"#;
         assert!(decide(&[EMBED], config, Role::Unembedding).is_err());
+        let words: (&str, &[u64]) = ("embeddings.word_embeddings.weight", &[100, 8]);
+        for (class, refused) in [("BertModel", true), ("BertForMaskedLM", false)] {
+            let config = format!(r#"{{"architectures":["{class}"],"model_type":"bert"}}"#);
+            let found = decide(&[words], &config, Role::Unembedding);
+            assert_eq!(found.is_err(), refused, "{class}");
+        }
+        let bloom = r#"{"architectures":["BloomModel"],"model_type":"bloom"}"#;
+        let words: (&str, &[u64]) = ("word_embeddings.weight", &[100, 8]);
+        assert_eq!(
+            decide(&[words], bloom, Role::Unembedding).unwrap().tied,
+            Some(true)
+        );
         let codec: (&str, &[u64]) = ("encoder.conv.weight", &[2, 8, 3]);
         assert!(decide(&[codec], "{}", Role::Unembedding).is_err());
     }

@@ -3,19 +3,23 @@
 //! Knows nothing of models or of the Hub: [`HttpSource`] asks a URL, [`FileSource`] a local file,
 //! [`MemorySource`] a buffer. How a fresh link is obtained when one expires is handed in.
 
+mod client;
 mod content_range;
 mod file;
 mod http;
+mod link;
 mod memory;
 mod retry;
 
+pub(crate) use client::content_length;
+pub use client::{Client, Headers, Options, Proxies, Secret};
 pub use file::FileSource;
-pub use http::{Client, Headers, HttpSource, Identity, Link, Options, Proxies, Relink, Secret};
-pub(crate) use http::{content_length, read_whole};
+pub use http::HttpSource;
+pub use link::{Identity, Link, Relink};
 pub use memory::MemorySource;
 pub use retry::{Clock, Policy, SystemClock};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, StreamExt as _};
 use std::fmt;
@@ -47,6 +51,15 @@ pub async fn read(source: &dyn ByteSource, range: Range<u64>) -> Result<Bytes> {
         buffer.extend_from_slice(&chunk?);
     }
     Ok(buffer.freeze())
+}
+
+/// Reads a whole file through its source, if it has at most `limit` bytes.
+pub(crate) async fn read_whole(source: &dyn ByteSource, limit: u64) -> Result<Bytes> {
+    if source.size() > limit {
+        let what = format!("longer than the {limit} bytes that such a file may have");
+        return Err(Error::format(source.name(), what));
+    }
+    read(source, 0..source.size()).await
 }
 
 /// A URL that prints without user, query and fragment, where secrets and signatures live.

@@ -14,6 +14,9 @@ mod requests;
 // What is sent, and what comes of it, when something does go wrong.
 mod faults;
 
+// The stand-in Hub itself: that it answers as the real one does, whatever the reader makes of it.
+mod standin;
+
 // Bad input: one clear sentence, exit code 2, nothing on standard output.
 mod refusals;
 

@@ -1,5 +1,5 @@
 use super::support::*;
-use singularity_survey::standin::{Gating, Host, Repository, Request, StandIn};
+use singularity_survey::standin::{Action, Fault, Gating, Host, Nth, Repository, Request, StandIn};
 
 /// The requests that resolve a name: each file once, however many hops its redirect takes.
 fn resolves(log: &[Request]) -> Vec<&Request> {
@@ -87,6 +87,28 @@ fn weights_are_looked_up_by_head() {
             );
         }
     }
+}
+
+#[test]
+fn a_server_that_refuses_head_is_asked_for_one_byte() {
+    let refuses = Fault::hub("/model.safetensors", Nth::Only(0), Action::status(405, ""));
+    let world = World::new(
+        StandIn::builder()
+            .repository(repository("tied"))
+            .plain()
+            .fault(refuses),
+    );
+    agree(
+        &world.scan(&["org/tied"]),
+        &expected("tied"),
+        "bits",
+        "no HEAD",
+    );
+    let log = world.hub.log();
+    assert!(
+        log.iter()
+            .any(|request| request.range() == Some("bytes=0-0"))
+    );
 }
 
 #[test]

@@ -1,0 +1,478 @@
+//! An HTTP/1.1 client that counts what it sends and receives, and that waits and tries again.
+//!
+//! Every request asks for `Accept-Encoding: identity`, because a compressed answer to a range
+//! request is a range of the wrong bytes. Redirects are never followed here.
+
+use super::SafeUrl;
+use super::retry::{self, Budget, Clock, Policy, SystemClock};
+use crate::error::{Error, Result};
+use crate::observe::{Event, Observer, Silent};
+use crate::quote;
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Response, StatusCode, Url};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// A secret that does not print, and whose header is marked sensitive.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a token as it stands in a variable or a file: line breaks are deleted and the ends
+    /// stripped; `None` if nothing is left or if it could not stand in a header.
+    pub fn new(token: &str) -> Option<Self> {
+        let clean = token.replace(['\r', '\n'], "");
+        let clean = clean.trim();
+        let legal = !clean.is_empty() && HeaderValue::from_str(clean).is_ok();
+        legal.then(|| Self(clean.to_owned()))
+    }
+
+    fn header(&self) -> Option<HeaderValue> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.0)).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Proxies to go through, as curl's variables name them.
+#[derive(Debug, Clone, Default)]
+pub struct Proxies {
+    /// For `http://` addresses.
+    pub http: Option<String>,
+    /// For `https://` addresses.
+    pub https: Option<String>,
+    /// For whatever the other two do not name.
+    pub all: Option<String>,
+    /// Hosts that are reached directly, separated by commas.
+    pub no_proxy: Option<String>,
+}
+
+/// What a [`Client`] is built from.
+#[derive(Clone)]
+pub struct Options {
+    /// How the client names itself.
+    pub user_agent: String,
+    /// Proxies to go through.
+    pub proxies: Proxies,
+    /// How patient it is.
+    pub policy: Policy,
+    /// Time and chance.
+    pub clock: Arc<dyn Clock>,
+    /// Who is told of requests and waits.
+    pub observer: Arc<dyn Observer>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            user_agent: concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")).into(),
+            proxies: Proxies::default(),
+            policy: Policy::default(),
+            clock: Arc::new(SystemClock),
+            observer: Arc::new(Silent),
+        }
+    }
+}
+
+/// An HTTP/1.1 client that counts what it sends and receives. Cheap to clone.
+///
+/// HTTP/1.1 because parallel ranges want connections of their own: servers cap the rate of each.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    http: reqwest::Client,
+    policy: Policy,
+    clock: Arc<dyn Clock>,
+    observer: Arc<dyn Observer>,
+    requests: AtomicU64,
+    bytes: AtomicU64,
+    /// Whether any server has answered.
+    reached: AtomicBool,
+}
+
+/// Tries after the first while no server has answered at all: then it is more likely that there is
+/// no network, or no such host, than that a connection was lost.
+const FIRST_RETRIES: u32 = 2;
+
+/// Why one try brought no usable answer.
+pub(super) enum Failure {
+    /// No answer, or its body broke; may pass.
+    Broken(String),
+    /// A transient status, with the wait that the server names.
+    Refused {
+        status: StatusCode,
+        wait: Option<Duration>,
+    },
+    /// A partial answer that is not the one asked for; may be one bad edge, so tried once more.
+    Mismatch(String),
+    /// The link has expired or leads elsewhere now.
+    Stale { status: StatusCode, what: String },
+    /// Nothing that time would mend.
+    Fatal(Error),
+}
+
+impl Client {
+    /// Builds a client.
+    pub fn new(options: Options) -> Result<Self> {
+        // Ring, because the other provider takes 30 ms to gather entropy at the first handshake.
+        // An error means that the program has installed a provider already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = reqwest::Client::builder()
+            .user_agent(options.user_agent)
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(options.policy.connect)
+            .http1_only()
+            .no_proxy();
+        let Proxies {
+            http,
+            https,
+            all,
+            no_proxy,
+        } = options.proxies;
+        let exempt = no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
+        type Make = fn(&str) -> reqwest::Result<reqwest::Proxy>;
+        for (url, make) in [
+            (http, (|url| reqwest::Proxy::http(url)) as Make),
+            (https, |url| reqwest::Proxy::https(url)),
+            (all, |url| reqwest::Proxy::all(url)),
+        ] {
+            if let Some(url) = url.filter(|url| !url.is_empty()) {
+                let proxy = make(&url).map_err(|_| Error::Usage {
+                    what: "the proxy that the environment names is not a URL".into(),
+                })?;
+                builder = builder.proxy(proxy.no_proxy(exempt.clone()));
+            }
+        }
+        let http = builder.build().map_err(|e| Error::Usage {
+            what: format!("the HTTP client cannot be set up: {}", describe(&e)),
+        })?;
+        Ok(Self(Arc::new(Inner {
+            http,
+            policy: options.policy,
+            clock: options.clock,
+            observer: options.observer,
+            requests: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            reached: AtomicBool::new(false),
+        })))
+    }
+
+    /// Requests sent so far.
+    pub fn requests(&self) -> u64 {
+        self.0.requests.load(Relaxed)
+    }
+
+    /// Body bytes received so far.
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes.load(Relaxed)
+    }
+
+    /// Sends one request without a range, again while the failure may pass; any other status is
+    /// the caller's to judge.
+    pub(crate) async fn request(
+        &self,
+        method: Method,
+        url: &Url,
+        token: Option<&Secret>,
+    ) -> Result<Response> {
+        let mut budget = Budget::new();
+        loop {
+            let failure = match self.send(&method, url, token, None).await {
+                Ok(answer) if retry::is_transient(answer.status().as_u16()) => {
+                    self.refusal(&answer)
+                }
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            self.wait_after(failure, &mut budget, url).await?;
+        }
+    }
+
+    /// Fetches a whole file of at most `limit` bytes that `answer` has begun to bring; asks again
+    /// from the start when the body breaks.
+    pub(crate) async fn whole(
+        &self,
+        mut answer: Response,
+        token: Option<&Secret>,
+        limit: u64,
+    ) -> Result<Bytes> {
+        let url = answer.url().clone();
+        let mut budget = Budget::new();
+        loop {
+            match self.body(&mut answer, limit).await {
+                Ok(body) => return Ok(body),
+                Err(failure) => self.wait_after(failure, &mut budget, &url).await?,
+            }
+            answer = self.request(Method::GET, &url, token).await?;
+            if answer.status() != StatusCode::OK {
+                return Err(self.unexpected(answer).await);
+            }
+        }
+    }
+
+    /// Reads a body to its end, held against its announced length.
+    async fn body(&self, answer: &mut Response, limit: u64) -> Result<Bytes, Failure> {
+        let encoding = answer.headers().get(header::CONTENT_ENCODING);
+        if encoding.is_some_and(|e| !e.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            return Err(Failure::Mismatch(
+                "the answer is compressed, though not asked to".into(),
+            ));
+        }
+        let announced = content_length(answer.headers());
+        let too_long = |url: &Url| {
+            Failure::Fatal(Error::BadAnswer {
+                url: SafeUrl(url).to_string(),
+                what: format!("longer than the {limit} bytes that such a file may have"),
+            })
+        };
+        if announced.is_some_and(|n| n > limit) {
+            return Err(too_long(answer.url()));
+        }
+        let mut body = BytesMut::new();
+        while let Some(chunk) = self.chunk(answer).await? {
+            if (body.len() + chunk.len()) as u64 > limit {
+                return Err(too_long(answer.url()));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        match announced {
+            Some(n) if n != body.len() as u64 => Err(Failure::Broken(format!(
+                "the answer ended at byte {} of {n}",
+                body.len()
+            ))),
+            _ => Ok(body.freeze()),
+        }
+    }
+
+    /// The next chunk of a body, within the idle time.
+    pub(super) async fn chunk(&self, answer: &mut Response) -> Result<Option<Bytes>, Failure> {
+        match tokio::time::timeout(self.0.policy.idle, answer.chunk()).await {
+            Ok(Ok(chunk)) => {
+                let bytes = chunk.as_ref().map_or(0, |c| c.len() as u64);
+                self.0.bytes.fetch_add(bytes, Relaxed);
+                Ok(chunk)
+            }
+            Ok(Err(e)) => Err(Failure::Broken(describe(&e))),
+            Err(_) => Err(Failure::Broken(format!(
+                "no byte came for {} s",
+                self.0.policy.idle.as_secs_f64()
+            ))),
+        }
+    }
+
+    /// One try.
+    pub(super) async fn send(
+        &self,
+        method: &Method,
+        url: &Url,
+        token: Option<&Secret>,
+        range: Option<HeaderValue>,
+    ) -> Result<Response, Failure> {
+        self.0.requests.fetch_add(1, Relaxed);
+        let shown = SafeUrl(url).to_string();
+        self.0.observer.event(&Event::Request {
+            method: method.as_str(),
+            url: &shown,
+        });
+        let mut request = self.0.http.request(method.clone(), url.clone()).header(
+            header::ACCEPT_ENCODING,
+            HeaderValue::from_static("identity"),
+        );
+        if let Some(value) = token.and_then(Secret::header) {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        if let Some(range) = range {
+            request = request.header(header::RANGE, range);
+        }
+        match tokio::time::timeout(self.0.policy.headers, request.send()).await {
+            Ok(Ok(answer)) => {
+                self.0.reached.store(true, Relaxed);
+                Ok(answer)
+            }
+            Ok(Err(e)) if is_tls(&e) => Err(Failure::Fatal(Error::Network {
+                url: shown,
+                what: describe(&e),
+                attempts: 1,
+            })),
+            Ok(Err(e)) => Err(Failure::Broken(describe(&e))),
+            Err(_) => Err(Failure::Broken(format!(
+                "no answer for {} s",
+                self.0.policy.headers.as_secs_f64()
+            ))),
+        }
+    }
+
+    pub(super) fn refusal(&self, answer: &Response) -> Failure {
+        let headers = Headers(answer.headers());
+        let wait = retry::told_wait(
+            answer.status().as_u16(),
+            headers.text(header::RETRY_AFTER),
+            headers.text(HeaderName::from_static("ratelimit")),
+            self.0.clock.wall(),
+        );
+        Failure::Refused {
+            status: answer.status(),
+            wait,
+        }
+    }
+
+    /// Waits before the next try, or says why there is none.
+    pub(super) async fn wait_after(
+        &self,
+        failure: Failure,
+        budget: &mut Budget,
+        url: &Url,
+    ) -> Result<()> {
+        let (told, why) = match &failure {
+            Failure::Broken(what) => (None, what.clone()),
+            Failure::Mismatch(what) => (None, what.clone()),
+            Failure::Refused { status, wait } => (*wait, status_text(*status)),
+            Failure::Stale { status, what } => (None, format!("{}: {what}", status_text(*status))),
+            Failure::Fatal(_) => (None, String::new()),
+        };
+        if let Failure::Fatal(error) = failure {
+            return Err(error);
+        }
+        let clock = &self.0.clock;
+        let mut policy = self.0.policy.clone();
+        if !self.0.reached.load(Relaxed) {
+            policy.retries = policy.retries.min(FIRST_RETRIES);
+        }
+        let wait = budget.next_wait(&policy, told, clock.now(), clock.random());
+        let Some(wait) = wait else {
+            let shown = SafeUrl(url).to_string();
+            return Err(match failure {
+                Failure::Refused {
+                    status: StatusCode::TOO_MANY_REQUESTS,
+                    wait,
+                } => Error::RateLimited {
+                    url: shown,
+                    wait: wait.map(|w| w.as_secs()),
+                },
+                _ => Error::Network {
+                    url: shown,
+                    what: why,
+                    attempts: budget.attempts(),
+                },
+            });
+        };
+        self.0.observer.event(&Event::Waiting {
+            duration: wait,
+            why: &why,
+        });
+        clock.sleep(wait).await;
+        Ok(())
+    }
+
+    /// Reads the little body that a redirect or an error has, so that its connection serves the
+    /// next request; a long one is not worth that.
+    pub(crate) async fn discard(&self, answer: &mut Response) {
+        const WORTH: u64 = 16 << 10;
+        if content_length(answer.headers()).is_some_and(|length| length <= WORTH) {
+            while let Ok(Some(_)) = self.chunk(answer).await {}
+        }
+    }
+
+    /// An answer of a status that no one asked for, with the first words of its body.
+    pub(crate) async fn unexpected(&self, mut answer: Response) -> Error {
+        let url = SafeUrl(answer.url()).to_string();
+        let mut what = status_text(answer.status());
+        let body = body_excerpt(&mut answer).await;
+        if !body.is_empty() {
+            what = format!("{what} ({body})");
+        }
+        Error::BadAnswer {
+            url,
+            what: format!("the server answered {what}"),
+        }
+    }
+
+    /// The moment, by the client's clock.
+    pub(super) fn now(&self) -> Instant {
+        self.0.clock.now()
+    }
+
+    /// Time since `then`, by the client's clock.
+    pub(super) fn elapsed(&self, then: Instant) -> Duration {
+        self.0.clock.now().saturating_duration_since(then)
+    }
+}
+
+/// The first words of a body, on one line: for messages. A few kB are read, and no failure of
+/// doing so is told.
+pub(super) async fn body_excerpt(answer: &mut Response) -> String {
+    const ENOUGH: usize = 2048;
+    let mut body = BytesMut::new();
+    let read = async {
+        while let Ok(Some(chunk)) = answer.chunk().await {
+            body.extend_from_slice(&chunk);
+            if body.len() >= ENOUGH {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(2), read).await;
+    let text = String::from_utf8_lossy(&body);
+    // A page of HTML tells a reader nothing.
+    if text.trim_start().starts_with("<!") || text.trim_start().starts_with("<html") {
+        return String::new();
+    }
+    quote::excerpt(&text, 160)
+}
+
+/// The headers of an answer, by text.
+#[derive(Clone, Copy)]
+pub struct Headers<'a>(pub &'a HeaderMap);
+
+impl<'a> Headers<'a> {
+    /// The value, if it is there and is text.
+    pub fn text(self, name: impl header::AsHeaderName) -> Option<&'a str> {
+        self.0.get(name)?.to_str().ok()
+    }
+}
+
+/// Content-Length as the server stated it; a HEAD answer has a length but no body.
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    Headers(headers)
+        .text(header::CONTENT_LENGTH)?
+        .trim()
+        .parse()
+        .ok()
+}
+
+pub(super) fn status_text(status: StatusCode) -> String {
+    match status.canonical_reason() {
+        Some(reason) => format!("{} {reason}", status.as_u16()),
+        None => status.as_u16().to_string(),
+    }
+}
+
+/// Whether TLS itself refused, as it does an unknown certificate: no second try mends that. What an
+/// `io::Error` wraps is not among its sources, so both ways are gone.
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let wrapped = error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>()
+        || wrapped.is_some_and(|inner| is_tls(inner))
+        || error.source().is_some_and(is_tls)
+}
+
+/// The innermost cause of a transport error: the outer ones repeat the URL with its secrets.
+fn describe(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    quote::excerpt(&cause.to_string(), 160)
+}
