@@ -130,10 +130,7 @@ pub enum Error {
 impl Error {
     /// A broken rule of a file's format.
     pub(crate) fn format(file: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::Format {
-            file: file.into(),
-            what: what.into(),
-        }
+        Self::Format { file: file.into(), what: what.into() }
     }
 
     /// A failed operation on a local path.
@@ -142,11 +139,7 @@ impl Error {
         doing: &'static str,
     ) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io {
-            path,
-            doing,
-            source,
-        }
+        move |source| Self::Io { path, doing, source }
     }
 }
 
@@ -154,47 +147,23 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage { what } => write!(f, "{what}"),
-            Self::NoSuchRepository {
-                id,
-                authenticated: false,
-            } => {
-                write!(
-                    f,
-                    "{id}: no such repository, or it is private and no token was sent"
-                )
+            Self::NoSuchRepository { id, authenticated: false } => {
+                write!(f, "{id}: no such repository, or it is private and no token was sent")
             }
-            Self::NoSuchRepository {
-                id,
-                authenticated: true,
-            } => {
+            Self::NoSuchRepository { id, authenticated: true } => {
                 write!(f, "{id}: no such repository, or the token may not see it")
             }
-            Self::AccessDenied {
-                id,
-                message,
-                authenticated,
-            } => {
-                let token = if *authenticated {
-                    "with this token"
-                } else {
-                    "without a token"
-                };
+            Self::AccessDenied { id, message, authenticated } => {
+                let token = if *authenticated { "with this token" } else { "without a token" };
                 write!(f, "{id}: access denied {token}")?;
-                if message.is_empty() {
-                    Ok(())
-                } else {
-                    write!(f, " ({message})")
-                }
+                if message.is_empty() { Ok(()) } else { write!(f, " ({message})") }
             }
             Self::NoSuchRevision { id, revision } => {
                 write!(f, "{id}: no revision named {revision}")
             }
             Self::NoSuchFile { file } => write!(f, "{file}: no such file"),
             Self::Offline { what } => {
-                write!(
-                    f,
-                    "{what}: not in the local cache, and the network may not be used"
-                )
+                write!(f, "{what}: not in the local cache, and the network may not be used")
             }
             Self::NoWeights { model, instead } => {
                 write!(f, "{model}: no safetensors weights ({instead})")
@@ -204,38 +173,22 @@ impl fmt::Display for Error {
             }
             Self::Unreadable { tensor, why } => write!(f, "{tensor}: no readable rows: {why}"),
             Self::Format { file, what } => write!(f, "{file}: {what}"),
-            Self::RangesIgnored { url } => write!(
-                f,
-                "{url}: the server ignores range requests and would send the whole file"
-            ),
+            Self::RangesIgnored { url } => {
+                write!(f, "{url}: the server ignores range requests and would send the whole file")
+            }
             Self::BadAnswer { url, what } => write!(f, "{url}: {what}"),
-            Self::RateLimited {
-                url,
-                wait: Some(seconds),
-            } => {
+            Self::RateLimited { url, wait: Some(seconds) } => {
                 write!(f, "{url}: rate limit reached; it resets in {seconds} s")
             }
             Self::RateLimited { url, wait: None } => write!(f, "{url}: rate limit reached"),
-            Self::Network {
-                url,
-                what,
-                attempts: 1,
-            } => write!(f, "{url}: {what}"),
-            Self::Network {
-                url,
-                what,
-                attempts,
-            } => {
+            Self::Network { url, what, attempts: 1 } => write!(f, "{url}: {what}"),
+            Self::Network { url, what, attempts } => {
                 write!(f, "{url}: {what} (tried {attempts} times)")
             }
             Self::Changed { file, what } => {
                 write!(f, "{file}: changed on the server while it was read: {what}")
             }
-            Self::Io {
-                path,
-                doing,
-                source,
-            } => {
+            Self::Io { path, doing, source } => {
                 write!(f, "{}: cannot {doing}: {source}", path.display())
             }
         }

@@ -20,11 +20,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // Help goes to standard output, mistakes to standard error; clap knows which.
             let _ = error.print();
-            return if error.use_stderr() {
-                TROUBLE.into()
-            } else {
-                ExitCode::SUCCESS
-            };
+            return if error.use_stderr() { TROUBLE.into() } else { ExitCode::SUCCESS };
         }
     };
     match execute(&cli) {
@@ -67,23 +63,13 @@ fn execute(cli: &Cli) -> Result<Ended> {
 /// Runs to the end or to an interrupt; what is half written is removed on the way out.
 fn on_runtime(args: Option<&ModelArgs>, work: impl Future<Output = Result<()>>) -> Result<Ended> {
     // More threads than a few do not hash faster than a network or a disk delivers.
-    let cores = || {
-        std::thread::available_parallelism()
-            .map_or(1, NonZeroUsize::get)
-            .min(4)
-    };
-    let threads = args
-        .and_then(|args| args.threads)
-        .map_or_else(cores, NonZeroUsize::get);
+    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(4);
+    let threads = args.and_then(|args| args.threads).map_or_else(cores, NonZeroUsize::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .enable_all()
         .build()
-        .map_err(|source| Error::Io {
-            path: "threads".into(),
-            doing: "start",
-            source,
-        })?;
+        .map_err(|source| Error::Io { path: "threads".into(), doing: "start", source })?;
     let ended = runtime.block_on(async {
         tokio::select! {
             done = work => done.map(|()| Ended::Done),

@@ -100,12 +100,7 @@ impl Survey {
     /// A survey over this Hub. Nothing is sent, and no client built, before a model needs it.
     pub fn new(hub: Hub, options: Options) -> Self {
         let observer = Arc::clone(&options.observer);
-        Self {
-            hub,
-            options,
-            observer,
-            client: OnceLock::new(),
-        }
+        Self { hub, options, observer, client: OnceLock::new() }
     }
 
     /// Goes from a model's name to its matrices, reading nothing but headers and small files.
@@ -151,11 +146,7 @@ impl Survey {
             connections: job.connections,
             observer: Arc::clone(&self.observer),
             client: self.client.get().cloned(),
-            spent: Mutex::new(Spent {
-                requests: 0,
-                bytes: 0,
-                since: started,
-            }),
+            spent: Mutex::new(Spent { requests: 0, bytes: 0, since: started }),
             #[cfg(feature = "tokenizer")]
             naming,
         })
@@ -185,9 +176,7 @@ impl Survey {
             }
             ModelSpec::Path(path) if path.is_dir() => (Arc::new(Directory::new(path)), None),
             ModelSpec::Path(path) => {
-                let name = path
-                    .file_name()
-                    .map(|name| name.to_string_lossy().into_owned());
+                let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
                 (Arc::new(Directory::around(path)), name)
             }
         };
@@ -197,11 +186,7 @@ impl Survey {
             (_, None, inside) => (String::new(), inside),
             (_, Some(file), _) => split(file)?,
         };
-        Ok(Place {
-            snapshot,
-            folder,
-            file,
-        })
+        Ok(Place { snapshot, folder, file })
     }
 }
 
@@ -213,11 +198,8 @@ fn split(inside: &str) -> Result<(String, Option<String>)> {
         let what = format!("{inside:?} is no path inside a repository");
         return Err(Error::Usage { what });
     }
-    let is_file = !inside.ends_with('/')
-        && inside
-            .rsplit('/')
-            .next()
-            .is_some_and(|last| last.contains('.'));
+    let is_file =
+        !inside.ends_with('/') && inside.rsplit('/').next().is_some_and(|last| last.contains('.'));
     if !is_file {
         return Ok((inside.trim_end_matches('/').to_owned() + "/", None));
     }
@@ -328,11 +310,7 @@ impl Prepared {
                 model: self.origin.clone(),
                 matrix: MatrixPart::from(matrix),
                 byte_range: [matrix.range.start, matrix.range.end],
-                tie_flags: self
-                    .tie_flags
-                    .iter()
-                    .map(|f| (f.source.clone(), f.tied))
-                    .collect(),
+                tie_flags: self.tie_flags.iter().map(|f| (f.source.clone(), f.tied)).collect(),
                 cost: Cost {
                     bytes: matrix.bytes(),
                     requests: plan.requests() as u64,
@@ -346,9 +324,10 @@ impl Prepared {
 
     /// Reads the matrix of that number and reports on its rows.
     pub async fn scan(&self, number: usize) -> Result<Report> {
-        let (matrix, source) = self.matrices.get(number).ok_or_else(|| Error::Usage {
-            what: format!("there is no matrix {number}"),
-        })?;
+        let (matrix, source) = self
+            .matrices
+            .get(number)
+            .ok_or_else(|| Error::Usage { what: format!("there is no matrix {number}") })?;
         self.observer.event(&Event::Matrix {
             tensor: &matrix.tensor,
             file: &matrix.file,
@@ -367,10 +346,7 @@ impl Prepared {
 
         let mut warnings = self.warnings.clone();
         #[cfg(feature = "tokenizer")]
-        let vocabulary = self
-            .naming
-            .vocabulary(&mut warnings, self.observer.as_ref())
-            .await?;
+        let vocabulary = self.naming.vocabulary(&mut warnings, self.observer.as_ref()).await?;
         #[cfg(feature = "tokenizer")]
         let (tokenizer, token) = match &vocabulary {
             Some(vocabulary) => (Some(vocabulary.part(matrix.rows)), Some(vocabulary.namer())),
@@ -395,21 +371,14 @@ impl Prepared {
     /// What was spent since the last report.
     fn transfer(&self) -> Transfer {
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        let (requests, bytes) = self
-            .client
-            .as_ref()
-            .map_or((0, 0), |c| (c.requests(), c.bytes()));
+        let (requests, bytes) = self.client.as_ref().map_or((0, 0), |c| (c.requests(), c.bytes()));
         let transfer = Transfer {
             requests: requests - spent.requests,
             bytes: bytes - spent.bytes,
             seconds: spent.since.elapsed().as_secs_f64(),
             checkpoint_bytes: self.checkpoint_bytes,
         };
-        *spent = Spent {
-            requests,
-            bytes,
-            since: Instant::now(),
-        };
+        *spent = Spent { requests, bytes, since: Instant::now() };
         transfer
     }
 }
@@ -421,22 +390,10 @@ mod tests {
     #[test]
     fn a_part_of_a_repository_is_a_folder_or_a_file() {
         let file = |name: &str| Some(name.to_owned());
-        assert_eq!(
-            split("text_encoder/").unwrap(),
-            ("text_encoder/".into(), None)
-        );
-        assert_eq!(
-            split("text_encoder").unwrap(),
-            ("text_encoder/".into(), None)
-        );
-        assert_eq!(
-            split("a/m.safetensors").unwrap(),
-            ("a/".into(), file("m.safetensors"))
-        );
-        assert_eq!(
-            split("m.safetensors").unwrap(),
-            (String::new(), file("m.safetensors"))
-        );
+        assert_eq!(split("text_encoder/").unwrap(), ("text_encoder/".into(), None));
+        assert_eq!(split("text_encoder").unwrap(), ("text_encoder/".into(), None));
+        assert_eq!(split("a/m.safetensors").unwrap(), ("a/".into(), file("m.safetensors")));
+        assert_eq!(split("m.safetensors").unwrap(), (String::new(), file("m.safetensors")));
         for wrong in ["", "/", "/a", "../a", "a/../b", "a//b", "a\\b"] {
             assert!(split(wrong).is_err(), "{wrong}");
         }

@@ -36,11 +36,7 @@ pub fn is_json_escaped(c: char) -> bool {
 /// The text as Python's `repr` writes it: in single quotes, or in double quotes where it holds
 /// single quotes only; what is not printable becomes `\n`, `\x1b`, `\u200b` or `\U000e0001`.
 pub fn repr(text: &str) -> String {
-    let quote = if text.contains('\'') && !text.contains('"') {
-        '"'
-    } else {
-        '\''
-    };
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     let mut out = String::with_capacity(text.len() + 2);
     out.push(quote);
     for c in text.chars() {

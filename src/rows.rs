@@ -52,11 +52,7 @@ pub struct RowFramer {
 impl RowFramer {
     /// Frames a stream that begins with the first byte of `first_row`. A row has at least one byte.
     pub fn new(first_row: u64, row_bytes: usize) -> Self {
-        Self {
-            row_bytes: row_bytes.max(1),
-            next_row: first_row,
-            seam: BytesMut::new(),
-        }
+        Self { row_bytes: row_bytes.max(1), next_row: first_row, seam: BytesMut::new() }
     }
 
     /// Takes a chunk and yields the blocks it completes: the row across the seam, then the run of
@@ -65,8 +61,7 @@ impl RowFramer {
         let mut across = None;
         if !self.seam.is_empty() {
             let missing = self.row_bytes - self.seam.len();
-            self.seam
-                .extend_from_slice(&chunk.split_to(missing.min(chunk.len())));
+            self.seam.extend_from_slice(&chunk.split_to(missing.min(chunk.len())));
             if self.seam.len() == self.row_bytes {
                 let row = std::mem::take(&mut self.seam).freeze();
                 across = Some(self.block(row));
@@ -93,11 +88,7 @@ impl RowFramer {
     }
 
     fn block(&mut self, bytes: Bytes) -> RowBlock {
-        let block = RowBlock {
-            first_row: self.next_row,
-            row_bytes: self.row_bytes,
-            bytes,
-        };
+        let block = RowBlock { first_row: self.next_row, row_bytes: self.row_bytes, bytes };
         self.next_row += block.len() as u64;
         block
     }

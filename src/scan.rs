@@ -177,21 +177,11 @@ mod tests {
         // Row 5k + 3 repeats row 5k.
         let value = |row: u64| if row % 5 == 3 { row - 3 } else { row };
         file.extend((0..rows).flat_map(|row| {
-            (0..width).map(move |i| {
-                if i < 8 {
-                    (value(row) >> (8 * i)) as u8
-                } else {
-                    i as u8
-                }
-            })
+            (0..width).map(move |i| if i < 8 { (value(row) >> (8 * i)) as u8 } else { i as u8 })
         }));
-        let digests: Vec<Digest> = file[offset as usize..]
-            .chunks(width as usize)
-            .map(Digest::of)
-            .collect();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
+        let digests: Vec<Digest> =
+            file[offset as usize..].chunks(width as usize).map(Digest::of).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         for chunk in [1 << 20, 95, 4096] {
             for connections in [1, 3, 8] {
                 let matrix = matrix(rows, width, offset);

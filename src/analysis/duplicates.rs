@@ -37,10 +37,7 @@ pub struct Grouping {
 impl Grouping {
     /// Rows inside groups.
     pub fn members(&self) -> u64 {
-        self.groups
-            .iter()
-            .map(|group| group.rows.len() as u64)
-            .sum()
+        self.groups.iter().map(|group| group.rows.len() as u64).sum()
     }
 
     /// Rows beyond the first of each value: rows − distinct, or members − groups.
@@ -75,11 +72,7 @@ struct Store {
 
 impl Store {
     fn keys(&self) -> &[Digest] {
-        if self.values.is_empty() {
-            &self.stored
-        } else {
-            &self.values
-        }
+        if self.values.is_empty() { &self.stored } else { &self.values }
     }
 }
 
@@ -99,27 +92,13 @@ impl Duplicates {
                 digests.resize(count, Digest::UNSEEN);
                 Ok(digests)
             };
-            let values = if equality == Equality::Values {
-                unseen()?
-            } else {
-                Vec::new()
-            };
-            Ok(Store {
-                seen: 0,
-                stored: unseen()?,
-                values,
-                first: HashTable::new(),
-            })
+            let values = if equality == Equality::Values { unseen()? } else { Vec::new() };
+            Ok(Store { seen: 0, stored: unseen()?, values, first: HashTable::new() })
         };
         let store = claim().map_err(|_| Error::Usage {
             what: format!("the digests of {rows} rows do not fit into memory"),
         })?;
-        Ok(Self {
-            equality,
-            dtype,
-            observer,
-            store: Arc::new(Mutex::new(store)),
-        })
+        Ok(Self { equality, dtype, observer, store: Arc::new(Mutex::new(store)) })
     }
 }
 
@@ -155,11 +134,7 @@ impl Analysis for Duplicates {
                     *slot = value.unwrap_or(Digest::UNSEEN);
                 }
             }
-            let keys = if values.is_some() {
-                &store.values
-            } else {
-                &store.stored
-            };
+            let keys = if values.is_some() { &store.values } else { &store.stored };
             for row in rows {
                 let digest = keys[row];
                 if digest == Digest::UNSEEN {
@@ -192,19 +167,14 @@ impl Analysis for Duplicates {
         store.first = HashTable::new();
         let matrix_digest = Digest::of_all(&store.stored);
         let groups = groups(store.keys());
-        Ok(Grouping {
-            rows,
-            groups,
-            matrix_digest,
-        })
+        Ok(Grouping { rows, groups, matrix_digest })
     }
 }
 
 /// The groups among the rows' keys: size descending, then by first row.
 fn groups(keys: &[Digest]) -> Vec<Group> {
-    let mut order: Vec<u32> = (0..keys.len() as u32)
-        .filter(|&row| keys[row as usize] != Digest::UNSEEN)
-        .collect();
+    let mut order: Vec<u32> =
+        (0..keys.len() as u32).filter(|&row| keys[row as usize] != Digest::UNSEEN).collect();
     // By digest, then by row: equal rows stand together, and each group ascends.
     order.sort_unstable_by_key(|&row| (keys[row as usize], row));
     let mut groups: Vec<Group> = order

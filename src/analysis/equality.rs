@@ -40,11 +40,7 @@ pub(super) fn canonical<'r>(dtype: &Dtype, row: &'r [u8]) -> Option<Cow<'r, [u8]
         Dtype::F4 => Some(nibbles(row)),
         Dtype::F6E2M3 | Dtype::F6E3M2 => Some(sextets(row)),
         Dtype::Bool => Some(match row.iter().any(|&b| b > 1) {
-            true => row
-                .iter()
-                .map(|&b| u8::from(b != 0))
-                .collect::<Vec<_>>()
-                .into(),
+            true => row.iter().map(|&b| u8::from(b != 0)).collect::<Vec<_>>().into(),
             false => Cow::Borrowed(row),
         }),
         Dtype::U8
@@ -96,10 +92,7 @@ fn nibbles(row: &[u8]) -> Cow<'_, [u8]> {
         let high = if byte & 0xf0 == 0x80 { 0 } else { byte & 0xf0 };
         low | high
     };
-    row.iter()
-        .map(|&byte| clear(byte))
-        .collect::<Vec<_>>()
-        .into()
+    row.iter().map(|&byte| clear(byte)).collect::<Vec<_>>().into()
 }
 
 /// Four 6-bit floats in three bytes; −0 is 32.
@@ -124,29 +117,17 @@ mod tests {
     use super::*;
 
     fn check(dtype: Dtype, row: &[u8], expected: Option<&[u8]>) {
-        assert_eq!(
-            canonical(&dtype, row).as_deref(),
-            expected,
-            "{dtype} {row:02x?}"
-        );
+        assert_eq!(canonical(&dtype, row).as_deref(), expected, "{dtype} {row:02x?}");
     }
 
     #[test]
     fn negative_zero_becomes_zero_and_nan_equals_nothing() {
         check(Dtype::F32, &(-0f32).to_le_bytes(), Some(&[0; 4]));
         check(Dtype::F32, &f32::NAN.to_le_bytes(), None);
-        check(
-            Dtype::F32,
-            &f32::NEG_INFINITY.to_le_bytes(),
-            Some(&[0, 0, 0x80, 0xff]),
-        );
+        check(Dtype::F32, &f32::NEG_INFINITY.to_le_bytes(), Some(&[0, 0, 0x80, 0xff]));
         check(Dtype::F64, &(-0f64).to_le_bytes(), Some(&[0; 8]));
         check(Dtype::F64, &(-f64::NAN).to_le_bytes(), None);
-        check(
-            Dtype::Bf16,
-            &[0x00, 0x80, 0x80, 0x7f],
-            Some(&[0, 0, 0x80, 0x7f]),
-        );
+        check(Dtype::Bf16, &[0x00, 0x80, 0x80, 0x7f], Some(&[0, 0, 0x80, 0x7f]));
         check(Dtype::Bf16, &[0x81, 0x7f], None);
         check(Dtype::F16, &[0x01, 0xfc], None);
         check(
@@ -163,16 +144,8 @@ mod tests {
         check(Dtype::F8E8M0, &[0xff], None);
         check(Dtype::F8E8M0, &[0x80], Some(&[0x80]));
         check(Dtype::F4, &[0x88, 0x98, 0x89], Some(&[0x00, 0x90, 0x09]));
-        check(
-            Dtype::F6E2M3,
-            &[0x20, 0x08, 0x82],
-            Some(&[0x00, 0x00, 0x00]),
-        );
-        check(
-            Dtype::F6E3M2,
-            &[0x21, 0x08, 0x02],
-            Some(&[0x21, 0x00, 0x00]),
-        );
+        check(Dtype::F6E2M3, &[0x20, 0x08, 0x82], Some(&[0x00, 0x00, 0x00]));
+        check(Dtype::F6E3M2, &[0x21, 0x08, 0x02], Some(&[0x21, 0x00, 0x00]));
     }
 
     #[test]

@@ -62,28 +62,21 @@ impl Dtype {
     /// The type of that name; unknown names are kept.
     pub fn parse(name: &str) -> Self {
         let known = TABLE.iter().find(|(_, known, _)| *known == name);
-        known.map_or_else(
-            || Self::Unknown(name.to_owned()),
-            |(dtype, ..)| dtype.clone(),
-        )
+        known.map_or_else(|| Self::Unknown(name.to_owned()), |(dtype, ..)| dtype.clone())
     }
 
     /// Bits of one element; `None` for an unknown type.
     pub fn bits(&self) -> Option<u64> {
-        TABLE
-            .iter()
-            .find(|(dtype, ..)| dtype == self)
-            .map(|&(.., bits)| bits)
+        TABLE.iter().find(|(dtype, ..)| dtype == self).map(|&(.., bits)| bits)
     }
 
     /// The name as a header writes it.
     pub fn name(&self) -> &str {
         match self {
             Self::Unknown(name) => name,
-            known => TABLE
-                .iter()
-                .find(|(dtype, ..)| dtype == known)
-                .map_or("", |&(_, name, _)| name),
+            known => {
+                TABLE.iter().find(|(dtype, ..)| dtype == known).map_or("", |&(_, name, _)| name)
+            }
         }
     }
 }

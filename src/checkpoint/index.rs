@@ -30,10 +30,7 @@ impl Index {
         let raw: Raw = serde_json::from_slice(json)
             .map_err(|e| Error::format(file, format!("not a safetensors index: {e}")))?;
         let total_bytes = raw.metadata.get("total_size").and_then(Value::as_u64);
-        let WeightMap {
-            mut tensors,
-            shards,
-        } = raw.weight_map;
+        let WeightMap { mut tensors, shards } = raw.weight_map;
         if shards.len() > MAX_SHARDS {
             let what = format!("it names {} shards, more than {MAX_SHARDS}", shards.len());
             return Err(Error::format(file, what));
@@ -44,16 +41,9 @@ impl Index {
         }
         tensors.sort();
         if let Some(pair) = tensors.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(Error::format(
-                file,
-                format!("it names the tensor {:?} twice", pair[0].0),
-            ));
+            return Err(Error::format(file, format!("it names the tensor {:?} twice", pair[0].0)));
         }
-        Ok(Self {
-            tensors,
-            shards,
-            total_bytes,
-        })
+        Ok(Self { tensors, shards, total_bytes })
     }
 
     /// The names of all tensors, sorted.
@@ -63,13 +53,8 @@ impl Index {
 
     /// The shard that the index gives for a tensor.
     pub fn shard(&self, tensor: &str) -> Option<&str> {
-        let at = self
-            .tensors
-            .binary_search_by(|(name, _)| name.as_str().cmp(tensor))
-            .ok()?;
-        self.shards
-            .get(self.tensors[at].1 as usize)
-            .map(String::as_str)
+        let at = self.tensors.binary_search_by(|(name, _)| name.as_str().cmp(tensor)).ok()?;
+        self.shards.get(self.tensors[at].1 as usize).map(String::as_str)
     }
 
     /// Bytes of all tensors, where the index states them; for reports, never for checks.
@@ -115,10 +100,7 @@ impl<'de> Deserialize<'de> for WeightMap {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<WeightMap, A::Error> {
                 let mut seen: HashMap<String, u32> = HashMap::new();
-                let mut out = WeightMap {
-                    tensors: Vec::new(),
-                    shards: Vec::new(),
-                };
+                let mut out = WeightMap { tensors: Vec::new(), shards: Vec::new() };
                 while let Some((tensor, shard)) = map.next_entry::<String, String>()? {
                     let number = match seen.get(&shard) {
                         Some(&number) => number,
@@ -156,17 +138,7 @@ mod tests {
 
     #[test]
     fn a_shard_outside_the_repository_is_refused() {
-        for shard in [
-            "../x",
-            "/x",
-            "a/../x",
-            "http://x/y",
-            "a\\\\b",
-            "",
-            "a//b",
-            "./a",
-            "c:x",
-        ] {
+        for shard in ["../x", "/x", "a/../x", "http://x/y", "a\\\\b", "", "a//b", "./a", "c:x"] {
             let json = format!(r#"{{"weight_map":{{"a":"{shard}"}}}}"#);
             assert!(Index::parse("index", json.as_bytes()).is_err(), "{shard}");
         }
@@ -180,13 +152,7 @@ mod tests {
 
     #[test]
     fn what_is_no_index_is_refused() {
-        for json in [
-            "",
-            "[]",
-            "{}",
-            r#"{"weight_map":[]}"#,
-            r#"{"weight_map":{"a":1}}"#,
-        ] {
+        for json in ["", "[]", "{}", r#"{"weight_map":[]}"#, r#"{"weight_map":{"a":1}}"#] {
             assert!(Index::parse("index", json.as_bytes()).is_err(), "{json}");
         }
     }

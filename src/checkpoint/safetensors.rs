@@ -30,11 +30,7 @@ pub struct Safetensors {
 impl Safetensors {
     /// A decoder for a file of `size` bytes; the name is for messages.
     pub fn new(file: impl Into<String>, size: u64) -> Self {
-        Self {
-            file: file.into(),
-            size,
-            held: BytesMut::new(),
-        }
+        Self { file: file.into(), size, held: BytesMut::new() }
     }
 
     fn wrong(&self, what: impl Into<String>) -> Error {
@@ -75,10 +71,7 @@ impl Safetensors {
         let Header(entries) = serde_json::from_str(text)
             .map_err(|e| self.wrong(format!("its header cannot be read: {e}")))?;
         let mut names = HashSet::with_capacity(entries.len());
-        if let Some((name, _)) = entries
-            .iter()
-            .find(|(name, _)| !names.insert(name.as_str()))
-        {
+        if let Some((name, _)) = entries.iter().find(|(name, _)| !names.insert(name.as_str())) {
             return Err(self.wrong(format!("its header names the tensor {name:?} twice")));
         }
         drop(names);
@@ -90,21 +83,16 @@ impl Safetensors {
         let mut reached = start;
         for tensor in &tensors {
             if tensor.range.start != reached {
-                let fault = if tensor.range.start < reached {
-                    "overlaps"
-                } else {
-                    "leaves a hole after"
-                };
+                let fault =
+                    if tensor.range.start < reached { "overlaps" } else { "leaves a hole after" };
                 let what = format!("the tensor {:?} {fault} the one before it", tensor.name);
                 return Err(self.wrong(what));
             }
             reached = tensor.range.end;
         }
         if reached != self.size {
-            let what = format!(
-                "its tensors end at byte {reached}, the file has {} bytes",
-                self.size
-            );
+            let what =
+                format!("its tensors end at byte {reached}, the file has {} bytes", self.size);
             return Err(self.wrong(what));
         }
         Ok(tensors)
@@ -120,10 +108,7 @@ impl Safetensors {
         };
         let dtype = Dtype::parse(&entry.dtype);
         if let Some(bits) = dtype.bits() {
-            let total = entry
-                .shape
-                .iter()
-                .try_fold(bits, |n, &side| n.checked_mul(side));
+            let total = entry.shape.iter().try_fold(bits, |n, &side| n.checked_mul(side));
             let total = total.ok_or_else(|| wrong("has more elements than can be counted"))?;
             if total % 8 != 0 {
                 return Err(wrong("does not fill whole bytes"));
@@ -132,12 +117,7 @@ impl Safetensors {
                 return Err(wrong("has a shape that does not fit its bytes"));
             }
         }
-        Ok(TensorRecord {
-            name,
-            dtype,
-            shape: entry.shape,
-            range,
-        })
+        Ok(TensorRecord { name, dtype, shape: entry.shape, range })
     }
 }
 
@@ -281,14 +261,8 @@ mod tests {
             (file(&one("U8", "[4]", "[4,0]"), 4), "outside"),
             (file(&one("U8", "[5]", "[0,4]"), 4), "does not fit"),
             (file(&one("F4", "[7]", "[0,4]"), 4), "whole bytes"),
-            (
-                file(&one("U8", "[9223372036854775808,2]", "[0,4]"), 4),
-                "counted",
-            ),
-            (
-                file(&one("U8", "[4]", "[0,18446744073709551615]"), 4),
-                "outside",
-            ),
+            (file(&one("U8", "[9223372036854775808,2]", "[0,4]"), 4), "counted"),
+            (file(&one("U8", "[4]", "[0,18446744073709551615]"), 4), "outside"),
             (file(&one("U8", "[-1]", "[0,4]"), 4), "cannot be read"),
             (file(&one("U8", "[4]", "[0,4,8]"), 4), "cannot be read"),
             (file(&format!(" {ok}"), 4), "no JSON object"),
@@ -297,10 +271,7 @@ mod tests {
             (file(&format!("{ok}\0"), 4), "cannot be read"),
             (file(r#"{"__metadata__":{"a":1}}"#, 0), "cannot be read"),
             (file(r#"{"__metadata__":{},"__metadata__":{}}"#, 0), "twice"),
-            (
-                file(&format!("{},{}", &ok[..ok.len() - 1], &ok[1..]), 4),
-                "twice",
-            ),
+            (file(&format!("{},{}", &ok[..ok.len() - 1], &ok[1..]), 4), "twice"),
             (
                 file(
                     r#"{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},

@@ -64,9 +64,7 @@ impl Checkpoint {
             Some(file) if file.ends_with(".index.json") => match found.index(file).await? {
                 Some(index) => Layout::Sharded(index),
                 None => {
-                    return Err(Error::NoSuchFile {
-                        file: found.shown(file),
-                    });
+                    return Err(Error::NoSuchFile { file: found.shown(file) });
                 }
             },
             Some(file) => found.around(file, chosen.tensor).await?,
@@ -115,10 +113,7 @@ impl Checkpoint {
         warn: &mut (dyn FnMut(String) + Send),
     ) -> Result<Layout> {
         let listed = self.snapshot.list().await;
-        let names: Vec<&str> = listed
-            .iter()
-            .filter_map(|n| n.strip_prefix(&self.folder))
-            .collect();
+        let names: Vec<&str> = listed.iter().filter_map(|n| n.strip_prefix(&self.folder)).collect();
         let is_weights = |name: &&&str| {
             name.ends_with(".safetensors") && !name.contains('/') && !name.starts_with("adapter_")
         };
@@ -126,17 +121,12 @@ impl Checkpoint {
         if let [only] = weights[..] {
             let layout = self.around(only, tensor).await?;
             if let Layout::Single(file) = &layout {
-                warn(format!(
-                    "there is no {SINGLE}; {file}, the only safetensors file, is read"
-                ));
+                warn(format!("there is no {SINGLE}; {file}, the only safetensors file, is read"));
             }
             return Ok(layout);
         }
         let model = self.snapshot.origin().id;
-        Err(Error::NoWeights {
-            model,
-            instead: instead(&names),
-        })
+        Err(Error::NoWeights { model, instead: instead(&names) })
     }
 
     /// A file that the user named: judged with its index, if it is one of several.
@@ -161,9 +151,7 @@ impl Checkpoint {
             }
         }
         let source = self.snapshot.open(&path).await?;
-        let source = source.ok_or_else(|| Error::NoSuchFile {
-            file: self.shown(file),
-        })?;
+        let source = source.ok_or_else(|| Error::NoSuchFile { file: self.shown(file) })?;
         if shard.is_some() && !tensor {
             return Err(Error::NoUnembedding {
                 model: self.shown(file),
@@ -187,8 +175,7 @@ impl Checkpoint {
     async fn header(&mut self, file: &str, source: Arc<dyn ByteSource>) -> Result<()> {
         let mut decoder = Safetensors::new(self.shown(file), source.size());
         let tensors = decode(source.as_ref(), &mut decoder).await?.into();
-        self.opened
-            .insert(file.to_owned(), Opened { source, tensors });
+        self.opened.insert(file.to_owned(), Opened { source, tensors });
         Ok(())
     }
 
@@ -208,10 +195,7 @@ impl Checkpoint {
         for file in files {
             let source = self.snapshot.open(&self.path(&file)).await?;
             let source = source.ok_or_else(|| {
-                let what = format!(
-                    "the index names it, but it does not exist in {}",
-                    self.model()
-                );
+                let what = format!("the index names it, but it does not exist in {}", self.model());
                 Error::format(&file, what)
             })?;
             self.header(&file, source).await?;
@@ -225,12 +209,7 @@ impl Checkpoint {
             Layout::Sharded(index) => Box::new(index.names()),
             Layout::Single(file) => {
                 let tensors = self.opened.get(file).map(|opened| opened.tensors.iter());
-                Box::new(
-                    tensors
-                        .into_iter()
-                        .flatten()
-                        .map(|tensor| tensor.name.as_str()),
-                )
+                Box::new(tensors.into_iter().flatten().map(|tensor| tensor.name.as_str()))
             }
         }
     }
@@ -304,22 +283,14 @@ fn shard_prefix(file: &str) -> Option<&str> {
 /// What a repository without readable weights has instead, for the message.
 fn instead(names: &[&str]) -> String {
     let find = |test: &dyn Fn(&str) -> bool| names.iter().copied().find(|name| test(name));
-    let weights: Vec<&str> = names
-        .iter()
-        .copied()
-        .filter(|n| n.ends_with(".safetensors"))
-        .collect();
+    let weights: Vec<&str> =
+        names.iter().copied().filter(|n| n.ends_with(".safetensors")).collect();
     let found = [
         find(&|n| n.starts_with("adapter_")).map(|n| {
             format!("{n}: an adapter only; its base model is named in adapter_config.json")
         }),
         (!weights.is_empty()).then(|| {
-            let shown = weights
-                .iter()
-                .take(3)
-                .copied()
-                .collect::<Vec<_>>()
-                .join(", ");
+            let shown = weights.iter().take(3).copied().collect::<Vec<_>>().join(", ");
             format!("{shown}: name a file or folder with --file")
         }),
         find(&|n| n.ends_with(".gguf")).map(|n| format!("{n}: GGUF is not read")),

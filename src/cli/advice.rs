@@ -6,15 +6,13 @@ use singularity_survey::quote;
 /// What happened, where, and what to do about it, safe to print.
 pub(crate) fn sentence(error: &Error) -> String {
     let next = match error {
-        Error::NoSuchRepository {
-            authenticated: false,
-            ..
-        } => "check the name, or pass a token with --token or HF_TOKEN",
+        Error::NoSuchRepository { authenticated: false, .. } => {
+            "check the name, or pass a token with --token or HF_TOKEN"
+        }
         Error::NoSuchRepository { .. } => "check the name and what the token may read",
-        Error::AccessDenied {
-            authenticated: false,
-            ..
-        } => "ask for access on the model's page, then pass a token with --token or HF_TOKEN",
+        Error::AccessDenied { authenticated: false, .. } => {
+            "ask for access on the model's page, then pass a token with --token or HF_TOKEN"
+        }
         Error::AccessDenied { .. } => {
             "check that the token is valid and that access was granted on the model's page"
         }

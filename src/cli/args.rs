@@ -11,12 +11,7 @@ use std::str::FromStr;
 /// Finds bit-for-bit identical rows in a language model's unembedding matrix, reading only the
 /// bytes that matter.
 #[derive(Debug, Parser)]
-#[command(
-    version,
-    about,
-    args_conflicts_with_subcommands = true,
-    subcommand_negates_reqs = true
-)]
+#[command(version, about, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(max_term_width = 100, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -186,10 +181,7 @@ impl FromStr for OutputArg {
         if path.is_empty() {
             return Err("the path is empty".into());
         }
-        Ok(Self {
-            format: format.parse()?,
-            path: path.into(),
-        })
+        Ok(Self { format: format.parse()?, path: path.into() })
     }
 }
 

@@ -15,10 +15,7 @@ const MODEL: &str = "demo/dead-vocabulary";
 
 /// The model's files: a small checkpoint with dead vocabulary of several kinds.
 const FILES: [(&str, &[u8]); 5] = [
-    (
-        "config.json",
-        include_bytes!("../../fixtures/models/demo/config.json"),
-    ),
+    ("config.json", include_bytes!("../../fixtures/models/demo/config.json")),
     (
         "model.safetensors.index.json",
         include_bytes!("../../fixtures/models/demo/model.safetensors.index.json"),
@@ -31,41 +28,26 @@ const FILES: [(&str, &[u8]); 5] = [
         "model-00002-of-00002.safetensors",
         include_bytes!("../../fixtures/models/demo/model-00002-of-00002.safetensors"),
     ),
-    (
-        "tokenizer.json",
-        include_bytes!("../../fixtures/models/demo/tokenizer.json"),
-    ),
+    ("tokenizer.json", include_bytes!("../../fixtures/models/demo/tokenizer.json")),
 ];
 
 /// Serves the model, scans it, and says what went over the wire.
 pub(crate) async fn demo() -> Result<()> {
-    let repository = FILES
-        .iter()
-        .fold(Repository::new(MODEL), |model, &(name, bytes)| {
-            model.file(name, bytes)
-        });
+    let repository =
+        FILES.iter().fold(Repository::new(MODEL), |model, &(name, bytes)| model.file(name, bytes));
     let whole = repository.size();
     let hub = StandIn::builder()
         .repository(repository)
         .start()
         .await
-        .map_err(|source| Error::Io {
-            path: "127.0.0.1".into(),
-            doing: "listen",
-            source,
-        })?;
-    let endpoint = hub.endpoint().parse().map_err(|_| Error::Usage {
-        what: "the stand-in has no address".into(),
-    })?;
-    let at = Hub {
-        endpoint,
-        token: None,
-        cache: None,
-        offline: false,
-    };
-    let cli = Cli::try_parse_from(["", MODEL, "--max-tokens", "6"]).map_err(|e| Error::Usage {
-        what: e.to_string(),
-    })?;
+        .map_err(|source| Error::Io { path: "127.0.0.1".into(), doing: "listen", source })?;
+    let endpoint = hub
+        .endpoint()
+        .parse()
+        .map_err(|_| Error::Usage { what: "the stand-in has no address".into() })?;
+    let at = Hub { endpoint, token: None, cache: None, offline: false };
+    let cli = Cli::try_parse_from(["", MODEL, "--max-tokens", "6"])
+        .map_err(|e| Error::Usage { what: e.to_string() })?;
     // No proxy stands between a process and itself.
     run::scan_on(&cli.scan, at, Options::default()).await?;
 

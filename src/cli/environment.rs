@@ -20,9 +20,7 @@ fn first(names: &[&str]) -> Option<String> {
 
 /// What the Hub's tools take for true: `1`, `ON`, `YES` or `TRUE`, in any case, not trimmed.
 fn is_true(value: &str) -> bool {
-    ["1", "on", "yes", "true"]
-        .iter()
-        .any(|word| word.eq_ignore_ascii_case(value))
+    ["1", "on", "yes", "true"].iter().any(|word| word.eq_ignore_ascii_case(value))
 }
 
 fn path(name: &str) -> Option<PathBuf> {
@@ -45,9 +43,7 @@ fn home() -> Option<PathBuf> {
 fn token(given: Option<&str>) -> Result<Option<Secret>> {
     if let Some(given) = given {
         let what = "the token of --token cannot be sent: it is empty or holds control characters";
-        return Secret::new(given)
-            .map(Some)
-            .ok_or(Error::Usage { what: what.into() });
+        return Secret::new(given).map(Some).ok_or(Error::Usage { what: what.into() });
     }
     if variable("HF_HUB_DISABLE_IMPLICIT_TOKEN").is_some_and(|value| is_true(&value)) {
         return Ok(None);
@@ -68,9 +64,7 @@ pub(crate) fn hub(args: &ModelArgs) -> Result<Hub> {
     let endpoint = match text.trim_end_matches('/').parse() {
         Ok(url) => url,
         Err(e) => {
-            return Err(Error::Usage {
-                what: format!("the endpoint {text:?} is no URL ({e})"),
-            });
+            return Err(Error::Usage { what: format!("the endpoint {text:?} is no URL ({e})") });
         }
     };
     let offline = first(&["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"]);
@@ -101,10 +95,7 @@ pub(crate) fn http() -> Options {
         no_proxy: first(&["no_proxy", "NO_PROXY"]),
     };
     let seconds = |name: &str| {
-        let seconds = variable(name)?
-            .parse::<u64>()
-            .ok()
-            .filter(|&seconds| seconds > 0)?;
+        let seconds = variable(name)?.parse::<u64>().ok().filter(|&seconds| seconds > 0)?;
         Some(Duration::from_secs(seconds))
     };
     if let Some(time) = seconds("HF_HUB_ETAG_TIMEOUT") {

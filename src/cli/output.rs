@@ -25,11 +25,7 @@ enum Target {
 
 impl OutputFile {
     pub(crate) fn create(arg: &OutputArg) -> Result<Self> {
-        let failed = |source| Error::Io {
-            path: arg.path.clone(),
-            doing: "write",
-            source,
-        };
+        let failed = |source| Error::Io { path: arg.path.clone(), doing: "write", source };
         // Through a link, so that the link stays.
         let path = std::fs::canonicalize(&arg.path).unwrap_or_else(|_| arg.path.clone());
         let special = std::fs::metadata(&path).is_ok_and(|meta| !meta.is_file());
@@ -50,21 +46,17 @@ impl OutputFile {
             }
             Target::Beside(builder.tempfile_in(folder).map_err(failed)?)
         };
-        Ok(Self {
-            format: arg.format,
-            path,
-            target,
-        })
+        Ok(Self { format: arg.format, path, target })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Everything is written: the file takes its place.
     pub(crate) fn finish(mut self) -> Result<()> {
         let path = self.path.clone();
-        let failed = |source| Error::Io {
-            path: path.clone(),
-            doing: "write",
-            source,
-        };
+        let failed = |source| Error::Io { path: path.clone(), doing: "write", source };
         self.flush().map_err(failed)?;
         match self.target {
             Target::Beside(file) => {
@@ -76,28 +68,37 @@ impl OutputFile {
         Ok(())
     }
 
+    /// A handle for another thread; the file takes its place only by [`finish`](Self::finish).
+    pub(crate) fn handle(&self) -> Result<File> {
+        let file = match &self.target {
+            Target::Beside(file) => file.as_file(),
+            Target::InPlace(file) => file,
+        };
+        file.try_clone().map_err(|source| self.failed(source))
+    }
+
     /// The error of a failed write, with the path.
     pub(crate) fn failed(&self, source: io::Error) -> Error {
-        Error::Io {
-            path: self.path.clone(),
-            doing: "write",
-            source,
-        }
+        Error::Io { path: self.path.clone(), doing: "write", source }
     }
 }
 
 impl Write for OutputFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.target {
-            Target::Beside(file) => file.write(bytes),
-            Target::InPlace(file) => file.write(bytes),
-        }
+        self.file().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.file().flush()
+    }
+}
+
+impl OutputFile {
+    fn file(&mut self) -> &mut File {
         match &mut self.target {
-            Target::Beside(file) => file.flush(),
-            Target::InPlace(file) => file.flush(),
+            // By the file itself: the temporary file's own errors name the temporary path.
+            Target::Beside(file) => file.as_file_mut(),
+            Target::InPlace(file) => file,
         }
     }
 }

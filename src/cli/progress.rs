@@ -35,11 +35,7 @@ pub(crate) struct Told {
 impl Progress {
     pub(crate) fn new(told: Told) -> Self {
         let show = told.bar && !told.quiet && io::stderr().is_terminal();
-        let target = if show {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
+        let target = if show { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         Self {
             bar: ProgressBar::with_draw_target(None, target),
             equal: AtomicU64::new(0),
@@ -81,8 +77,7 @@ impl Observer for Progress {
             }
             Event::Received { bytes } => {
                 self.bar.inc(*bytes);
-                self.bar
-                    .set_message(format!("{} rows equal", self.equal.load(Relaxed)));
+                self.bar.set_message(format!("{} rows equal", self.equal.load(Relaxed)));
             }
             Event::Duplicate { .. } => {
                 self.equal.fetch_add(1, Relaxed);
@@ -96,10 +91,7 @@ impl Observer for Progress {
             Event::Waiting { duration, why }
                 if self.requests || self.waits && *duration >= WORTH_TELLING =>
             {
-                self.line(&format!(
-                    "waiting {:.0} s: {why}",
-                    duration.as_secs_f64().ceil()
-                ));
+                self.line(&format!("waiting {:.0} s: {why}", duration.as_secs_f64().ceil()));
             }
             Event::Done => self.clear(),
             _ => {}

@@ -41,14 +41,10 @@ pub(crate) async fn scan_on(
     let format: Format = args.format.parse().map_err(|what| Error::Usage { what })?;
     let job = job(args, &hub)?;
     // Opened first: a report that cannot be written is known before anything is read.
-    let files: Vec<OutputFile> = args
-        .output
-        .iter()
-        .map(OutputFile::create)
-        .collect::<Result<_>>()?;
-    let (lines, files): (Vec<_>, Vec<_>) = files
-        .into_iter()
-        .partition(|file| file.format == Format::Jsonl);
+    let files: Vec<OutputFile> =
+        args.output.iter().map(OutputFile::create).collect::<Result<_>>()?;
+    let (lines, files): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|file| file.format == Format::Jsonl);
 
     let progress = Arc::new(Progress::new(Told {
         quiet: args.model.quiet,
@@ -58,7 +54,10 @@ pub(crate) async fn scan_on(
     }));
     let mut observers: Vec<Arc<dyn Observer>> = vec![progress.clone()];
     let on_stdout = format == Format::Jsonl;
-    let stream = (on_stdout || !lines.is_empty()).then(|| Stream::start(on_stdout, lines));
+    let stream = match on_stdout || !lines.is_empty() {
+        true => Some(Stream::start(on_stdout, &lines)?),
+        false => None,
+    };
     if let Some(stream) = &stream {
         observers.push(Arc::new(stream.observer()));
     }
@@ -78,9 +77,8 @@ pub(crate) async fn scan_on(
     let reports = match (reports, stream) {
         (Ok(reports), None) => reports,
         (Ok(reports), Some(stream)) => {
-            for file in stream.finish()? {
-                file.finish()?;
-            }
+            stream.finish()?;
+            lines.into_iter().try_for_each(OutputFile::finish)?;
             reports
         }
         (Err(error), stream) => {
@@ -194,27 +192,14 @@ fn render(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let (max_groups, max_tokens) = (args.max_groups, args.max_tokens);
-    let reports: Vec<Report> = reports
-        .iter()
-        .map(|report| report.as_ref().clone())
-        .collect();
+    let reports: Vec<Report> = reports.iter().map(|report| report.as_ref().clone()).collect();
     match format {
-        Format::Text => Text {
-            max_groups,
-            max_tokens,
-            color,
+        Format::Text => Text { max_groups, max_tokens, color }.render(&reports, out),
+        Format::Json => {
+            Json { several: args.model.matrix == MatrixArg::Both }.render(&reports, out)
         }
-        .render(&reports, out),
-        Format::Json => Json {
-            several: args.model.matrix == MatrixArg::Both,
-        }
-        .render(&reports, out),
         Format::Csv => Csv.render(&reports, out),
-        Format::Markdown => Markdown {
-            max_groups,
-            max_tokens,
-        }
-        .render(&reports, out),
+        Format::Markdown => Markdown { max_groups, max_tokens }.render(&reports, out),
         Format::Ids => Ids.render(&reports, out),
         // Written while the scan ran.
         Format::Jsonl => Ok(()),
@@ -224,11 +209,9 @@ fn render(
 /// Writes to standard output in one go.
 pub(crate) fn to_stdout(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    write(&mut out)
-        .and_then(|()| out.flush())
-        .map_err(|source| Error::Io {
-            path: PathBuf::from("standard output"),
-            doing: "write to it",
-            source,
-        })
+    write(&mut out).and_then(|()| out.flush()).map_err(|source| Error::Io {
+        path: PathBuf::from("standard output"),
+        doing: "write to it",
+        source,
+    })
 }

@@ -6,6 +6,7 @@ use singularity_survey::error::{Error, Result};
 use singularity_survey::observe::{Event, Observer};
 use singularity_survey::report::{MatrixPart, Report, jsonl};
 use singularity_survey::resolve::Origin;
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ pub(crate) enum Line {
 /// Where lines go; the thread ends when all senders are gone.
 pub(crate) struct Stream {
     lines: Sender<Line>,
-    writer: JoinHandle<Result<Vec<OutputFile>>>,
+    writer: JoinHandle<Result<()>>,
     broken: Arc<Notify>,
 }
 
@@ -41,23 +42,27 @@ impl Observer for Duplicates {
 }
 
 impl Stream {
-    /// Starts the thread.
-    pub(crate) fn start(stdout: bool, files: Vec<OutputFile>) -> Self {
+    /// Starts the thread. It writes to handles: the files stay with the caller, so that they go when
+    /// the run ends early, whatever the thread is doing.
+    pub(crate) fn start(stdout: bool, files: &[OutputFile]) -> Result<Self> {
+        let handles: Vec<Handle> = files
+            .iter()
+            .map(|file| {
+                let out = BufWriter::new(file.handle()?);
+                Ok(Handle { path: file.path().to_owned(), out })
+            })
+            .collect::<Result<_>>()?;
         let (lines, received) = mpsc::channel();
         let broken = Arc::new(Notify::new());
         let notify = Arc::clone(&broken);
         let writer = std::thread::spawn(move || {
-            let result = write_all(&received, stdout, files);
+            let result = write_all(&received, stdout, handles);
             if result.is_err() {
                 notify.notify_one();
             }
             result
         });
-        Self {
-            lines,
-            writer,
-            broken,
-        }
+        Ok(Self { lines, writer, broken })
     }
 
     /// An observer that feeds the thread.
@@ -74,25 +79,24 @@ impl Stream {
         self.broken.notified().await;
     }
 
-    /// Waits until everything is written, and gives the files back to be put in their places.
-    pub(crate) fn finish(self) -> Result<Vec<OutputFile>> {
+    /// Waits until everything is written.
+    pub(crate) fn finish(self) -> Result<()> {
         drop(self.lines);
-        self.writer.join().unwrap_or_else(|_| Ok(Vec::new()))
+        self.writer.join().unwrap_or(Ok(()))
     }
 }
 
-fn write_all(
-    lines: &Receiver<Line>,
-    stdout: bool,
-    files: Vec<OutputFile>,
-) -> Result<Vec<OutputFile>> {
-    let mut files: Vec<BufWriter<OutputFile>> = files.into_iter().map(BufWriter::new).collect();
+/// A file that lines go to.
+struct Handle {
+    path: PathBuf,
+    out: BufWriter<File>,
+}
+
+fn write_all(lines: &Receiver<Line>, stdout: bool, mut files: Vec<Handle>) -> Result<()> {
     let mut console = BufWriter::new(io::stdout());
-    let console_failed = |source| Error::Io {
-        path: PathBuf::from("standard output"),
-        doing: "write to it",
-        source,
-    };
+    let console_failed =
+        |source| Error::Io { path: PathBuf::from("standard output"), doing: "write to it", source };
+    let failed = |path: &PathBuf, source| Error::Io { path: path.clone(), doing: "write", source };
     loop {
         let line = match lines.try_recv() {
             Ok(line) => line,
@@ -109,17 +113,12 @@ fn write_all(
         if stdout {
             write(&line, &mut console).map_err(console_failed)?;
         }
-        for file in &mut files {
-            write(&line, file).map_err(|e| file.get_ref().failed(e))?;
+        for Handle { path, out } in &mut files {
+            write(&line, out).map_err(|e| failed(path, e))?;
         }
     }
     console.flush().map_err(console_failed)?;
-    let mut written = Vec::new();
-    for mut file in files {
-        file.flush().map_err(|e| file.get_ref().failed(e))?;
-        written.extend(file.into_inner().ok());
-    }
-    Ok(written)
+    files.iter_mut().try_for_each(|Handle { path, out }| out.flush().map_err(|e| failed(path, e)))
 }
 
 fn write(line: &Line, out: &mut dyn Write) -> io::Result<()> {

@@ -22,12 +22,8 @@ const TEXT: [&[&str]; 10] = [
 ];
 
 /// What single families call their tie flag.
-const FAMILY_FLAGS: [&str; 4] = [
-    "weight_tying",
-    "tie_embeddings",
-    "tied_embeddings",
-    "share_input_output_layers",
-];
+const FAMILY_FLAGS: [&str; 4] =
+    ["weight_tying", "tie_embeddings", "tied_embeddings", "share_input_output_layers"];
 
 /// What configurations call the number of rows of the head.
 const VOCABULARY: [&str; 6] = [
@@ -85,10 +81,7 @@ impl Config {
         let mut collect = |prefix: &str, object: &Map<String, Value>| {
             for key in FAMILY_FLAGS.into_iter().chain(["tie_word_embeddings"]) {
                 if let Some(tied) = object.get(key).and_then(Value::as_bool) {
-                    flags.push(TieFlag {
-                        tied,
-                        source: format!("{prefix}{key}"),
-                    });
+                    flags.push(TieFlag { tied, source: format!("{prefix}{key}") });
                 }
             }
         };
@@ -110,10 +103,7 @@ impl Config {
         let of_family =
             |path: &str| FAMILY_FLAGS.contains(&path.rsplit('.').next().unwrap_or(path));
         let of_text = |path: &str| {
-            let text = self
-                .text
-                .as_ref()
-                .map(|(text, _)| format!("{text}.tie_word_embeddings"));
+            let text = self.text.as_ref().map(|(text, _)| format!("{text}.tie_word_embeddings"));
             text.as_deref() == Some(path)
         };
         let written = find(&of_family)
@@ -122,10 +112,7 @@ impl Config {
         if let Some(flag) = written {
             return Some(flag.clone());
         }
-        let text_type = self
-            .text
-            .as_ref()
-            .and_then(|(_, text)| text.get("model_type"));
+        let text_type = self.text.as_ref().and_then(|(_, text)| text.get("model_type"));
         let model_type = text_type.or_else(|| self.top.get("model_type"))?.as_str()?;
         ties_by_default(model_type).then(|| TieFlag {
             tied: true,
@@ -137,11 +124,7 @@ impl Config {
     pub fn vocabulary(&self) -> Vec<u64> {
         let levels = self.text.iter().map(|(_, text)| text).chain([&self.top]);
         levels
-            .flat_map(|level| {
-                VOCABULARY
-                    .iter()
-                    .filter_map(|key| level.get(*key)?.as_u64())
-            })
+            .flat_map(|level| VOCABULARY.iter().filter_map(|key| level.get(*key)?.as_u64()))
             .collect()
     }
 
@@ -154,12 +137,10 @@ impl Config {
     /// How the file says that weights are quantised.
     pub fn quantisation(&self) -> Option<&str> {
         let levels = [Some(&self.top), self.text.as_ref().map(|(_, text)| text)];
-        levels.into_iter().flatten().find_map(|level| {
-            level
-                .get("quantization_config")?
-                .get("quant_method")?
-                .as_str()
-        })
+        levels
+            .into_iter()
+            .flatten()
+            .find_map(|level| level.get("quantization_config")?.get("quant_method")?.as_str())
     }
 }
 
@@ -174,11 +155,7 @@ fn without_python_floats(json: &[u8]) -> Vec<u8> {
             rest = &rest[word.len()..];
             continue;
         }
-        let taken = if in_string && byte == b'\\' {
-            rest.len().min(2)
-        } else {
-            1
-        };
+        let taken = if in_string && byte == b'\\' { rest.len().min(2) } else { 1 };
         in_string ^= byte == b'"';
         out.extend_from_slice(&rest[..taken]);
         rest = &rest[taken..];
@@ -198,36 +175,20 @@ mod tests {
     #[test]
     fn the_flag_that_holds_is_the_most_specific_one() {
         for (json, tied, source) in [
-            (
-                r#"{"tie_word_embeddings":true}"#,
-                true,
-                "tie_word_embeddings",
-            ),
-            (
-                r#"{"tie_word_embeddings":true,"weight_tying":false}"#,
-                false,
-                "weight_tying",
-            ),
+            (r#"{"tie_word_embeddings":true}"#, true, "tie_word_embeddings"),
+            (r#"{"tie_word_embeddings":true,"weight_tying":false}"#, false, "weight_tying"),
             (
                 r#"{"tie_word_embeddings":false,"text_config":{"tie_word_embeddings":true}}"#,
                 true,
                 "text_config.tie_word_embeddings",
             ),
-            (
-                r#"{"tie_word_embeddings":true,"llm_config":{}}"#,
-                true,
-                "tie_word_embeddings",
-            ),
+            (r#"{"tie_word_embeddings":true,"llm_config":{}}"#, true, "tie_word_embeddings"),
             (
                 r#"{"thinker_config":{"tie_word_embeddings":true,"text_config":{"tie_word_embeddings":false}}}"#,
                 false,
                 "thinker_config.text_config.tie_word_embeddings",
             ),
-            (
-                r#"{"model_type":"gemma2"}"#,
-                true,
-                "the default of model type gemma2",
-            ),
+            (r#"{"model_type":"gemma2"}"#, true, "the default of model type gemma2"),
             (
                 r#"{"model_type":"gemma3","text_config":{"model_type":"gemma3_text"}}"#,
                 true,
@@ -240,11 +201,7 @@ mod tests {
 
     #[test]
     fn where_nothing_says_there_is_no_flag() {
-        for json in [
-            "{}",
-            r#"{"model_type":"qwen2"}"#,
-            r#"{"tie_word_embeddings":null}"#,
-        ] {
+        for json in ["{}", r#"{"model_type":"qwen2"}"#, r#"{"tie_word_embeddings":null}"#] {
             assert_eq!(tie(json), None, "{json}");
         }
     }

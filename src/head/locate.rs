@@ -108,19 +108,12 @@ impl Names {
     pub fn wanted(&self, role: Role) -> Vec<&str> {
         let mut wanted: Vec<&str> = Vec::new();
         if role == Role::Unembedding {
-            wanted.extend(
-                self.heads
-                    .iter()
-                    .flat_map(|c| c.parts.iter().map(String::as_str)),
-            );
+            wanted.extend(self.heads.iter().flat_map(|c| c.parts.iter().map(String::as_str)));
         }
         let sure = self.heads.iter().any(|c| c.certain);
         if role == Role::Embedding || !sure {
             let best = self.embeddings.first();
-            wanted.extend(
-                best.into_iter()
-                    .flat_map(|c| c.parts.iter().map(String::as_str)),
-            );
+            wanted.extend(best.into_iter().flat_map(|c| c.parts.iter().map(String::as_str)));
         }
         wanted
     }
@@ -131,12 +124,7 @@ fn push(list: &mut Vec<Candidate>, stem: &str, rank: usize, certain: bool, name:
         Some(candidate) => candidate.parts.push(name.to_owned()),
         None => {
             let parts = vec![name.to_owned()];
-            list.push(Candidate {
-                stem: stem.to_owned(),
-                rank,
-                certain,
-                parts,
-            });
+            list.push(Candidate { stem: stem.to_owned(), rank, certain, parts });
         }
     }
 }
@@ -150,21 +138,14 @@ pub fn locate<'a>(
     record: &dyn Fn(&str) -> Option<&'a TensorRecord>,
     model: &str,
 ) -> Result<Located> {
-    let none = |why: String| Error::NoUnembedding {
-        model: model.to_owned(),
-        why,
-    };
+    let none = |why: String| Error::NoUnembedding { model: model.to_owned(), why };
     let head = best_head(names, config, record).map_err(none)?;
     let flag = config.effective_tie();
     match (role, head) {
         (Role::Embedding, head) => {
             let best = names.embeddings.first();
             let best = best.ok_or_else(|| none(what_there_is(names, "no input embedding")))?;
-            let tied = if head.is_some() {
-                Some(false)
-            } else {
-                flag.map(|flag| flag.tied)
-            };
+            let tied = if head.is_some() { Some(false) } else { flag.map(|flag| flag.tied) };
             let reason = "the input embedding was asked for".to_owned();
             best.located(role, names, tied, reason)
         }
@@ -178,10 +159,7 @@ pub fn locate<'a>(
                     "{} is a draft's head over a reduced vocabulary, whose rows are no token ids",
                     head.stem
                 );
-                return Err(Error::Unreadable {
-                    tensor: head.stem.clone(),
-                    why,
-                });
+                return Err(Error::Unreadable { tensor: head.stem.clone(), why });
             }
             head.located(role, names, Some(false), reason)
         }
@@ -199,9 +177,7 @@ pub fn locate<'a>(
                 return Err(none(format!("{what}; {instead}")));
             }
             if let Some(name) = other_task {
-                return Err(none(format!(
-                    "no head is stored, and {name} needs none; {instead}"
-                )));
+                return Err(none(format!("no head is stored, and {name} needs none; {instead}")));
             }
             let (tied, reason) = match flag {
                 Some(flag) if flag.tied => {
@@ -209,10 +185,7 @@ pub fn locate<'a>(
                         true => format!("ties by {}", flag.source),
                         false => format!("has {} = true", flag.source),
                     };
-                    (
-                        Some(true),
-                        format!("no head is stored, and the configuration {says}"),
-                    )
+                    (Some(true), format!("no head is stored, and the configuration {says}"))
                 }
                 Some(flag) => {
                     return Err(none(format!(
@@ -239,12 +212,7 @@ fn best_head<'n, 'a>(
 ) -> Result<Option<&'n Candidate>, String> {
     let rows = |candidate: &Candidate| {
         let sides = |part: &String| record(part).map(|record| record.shape.clone());
-        candidate
-            .parts
-            .iter()
-            .filter_map(sides)
-            .find(|shape| shape.len() == 2)
-            .map(|s| s[0])
+        candidate.parts.iter().filter_map(sides).find(|shape| shape.len() == 2).map(|s| s[0])
     };
     let mut sizes = config.vocabulary();
     sizes.extend(names.embeddings.first().and_then(rows));
@@ -275,12 +243,7 @@ fn best_head<'n, 'a>(
 /// Whether the class is one of those that predict no tokens: classifiers, reward models, and bare
 /// encoders. A bare decoder's name proves nothing; language models are published under such.
 fn has_no_head(class: &str) -> bool {
-    let task = [
-        "Classification",
-        "RewardModel",
-        "QuestionAnswering",
-        "MultipleChoice",
-    ];
+    let task = ["Classification", "RewardModel", "QuestionAnswering", "MultipleChoice"];
     let encoders = [
         "Bert",
         "Roberta",
@@ -335,32 +298,13 @@ impl Candidate {
         });
         if let Some(extension) = split {
             let why = format!("its rows are split over it and {extension}");
-            return Err(Error::Unreadable {
-                tensor: self.parts[0].clone(),
-                why,
-            });
+            return Err(Error::Unreadable { tensor: self.parts[0].clone(), why });
         }
         let plain =
             |part: &&String| matches!(names::split(part).1, "" | ".weight" | ".base_layer.weight");
-        let tensor = self
-            .parts
-            .iter()
-            .find(plain)
-            .unwrap_or(&self.parts[0])
-            .clone();
-        let companions = self
-            .parts
-            .iter()
-            .filter(|part| **part != tensor)
-            .cloned()
-            .collect();
-        Ok(Located {
-            role,
-            tensor,
-            companions,
-            tied,
-            reason,
-        })
+        let tensor = self.parts.iter().find(plain).unwrap_or(&self.parts[0]).clone();
+        let companions = self.parts.iter().filter(|part| **part != tensor).cloned().collect();
+        Ok(Located { role, tensor, companions, tied, reason })
     }
 }
 
@@ -383,9 +327,7 @@ mod tests {
         let found = Names::collect(names.iter().map(|(name, _)| *name));
         let wanted: Vec<String> = found.wanted(role).iter().map(|&n| n.to_owned()).collect();
         let record = |name: &str| {
-            records
-                .iter()
-                .find(|r| r.name == name && wanted.iter().any(|w| w == name))
+            records.iter().find(|r| r.name == name && wanted.iter().any(|w| w == name))
         };
         locate(role, &found, &config, &record, "model")
     }
@@ -399,10 +341,7 @@ mod tests {
         for flag in ["true", "false", "null"] {
             let config = format!(r#"{{"tie_word_embeddings":{flag}}}"#);
             let found = decide(&[EMBED, HEAD, BLOCK], &config, Role::Unembedding).unwrap();
-            assert_eq!(
-                (found.tensor.as_str(), found.tied),
-                ("lm_head.weight", Some(false))
-            );
+            assert_eq!((found.tensor.as_str(), found.tied), ("lm_head.weight", Some(false)));
         }
     }
 
@@ -414,29 +353,18 @@ mod tests {
         let open = of("{}").unwrap();
         assert_eq!((open.tensor.as_str(), open.tied), (EMBED.0, None));
         assert!(open.reason.contains("nothing says"));
-        let refused = of(r#"{"tie_word_embeddings":false}"#)
-            .unwrap_err()
-            .to_string();
+        let refused = of(r#"{"tie_word_embeddings":false}"#).unwrap_err().to_string();
         assert!(refused.contains("--matrix embedding"), "{refused}");
     }
 
     #[test]
     fn a_bare_name_counts_only_where_its_rows_fit_the_vocabulary() {
         let classes: (&str, &[u64]) = ("head.weight", &[10, 8]);
-        let found = decide(
-            &[EMBED, classes],
-            r#"{"model_type":"gpt2"}"#,
-            Role::Unembedding,
-        );
+        let found = decide(&[EMBED, classes], r#"{"model_type":"gpt2"}"#, Role::Unembedding);
         assert_eq!(found.unwrap().tensor, EMBED.0);
         let rows: (&str, &[u64]) = ("head.weight", &[100, 8]);
         let embed: (&str, &[u64]) = ("embed.weight", &[100, 8]);
-        assert_eq!(
-            decide(&[embed, rows], "{}", Role::Unembedding)
-                .unwrap()
-                .tensor,
-            "head.weight"
-        );
+        assert_eq!(decide(&[embed, rows], "{}", Role::Unembedding).unwrap().tensor, "head.weight");
     }
 
     #[test]
@@ -455,10 +383,7 @@ mod tests {
         }
         let bloom = r#"{"architectures":["BloomModel"],"model_type":"bloom"}"#;
         let words: (&str, &[u64]) = ("word_embeddings.weight", &[100, 8]);
-        assert_eq!(
-            decide(&[words], bloom, Role::Unembedding).unwrap().tied,
-            Some(true)
-        );
+        assert_eq!(decide(&[words], bloom, Role::Unembedding).unwrap().tied, Some(true));
         let codec: (&str, &[u64]) = ("encoder.conv.weight", &[2, 8, 3]);
         assert!(decide(&[codec], "{}", Role::Unembedding).is_err());
     }

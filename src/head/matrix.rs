@@ -45,29 +45,18 @@ impl Matrix {
         record: &TensorRecord,
         companion: &dyn Fn(&str) -> Option<&'a TensorRecord>,
     ) -> Result<Self> {
-        let unreadable = |why: String| Error::Unreadable {
-            tensor: located.tensor.clone(),
-            why,
-        };
+        let unreadable = |why: String| Error::Unreadable { tensor: located.tensor.clone(), why };
         if located.role != Role::Tensor
             && let Some(why) = quantised(&located, record, companion)
         {
             return Err(unreadable(why));
         }
         let [rows, columns] = record.shape[..] else {
-            let sides = record
-                .shape
-                .iter()
-                .map(u64::to_string)
-                .collect::<Vec<_>>()
-                .join(", ");
+            let sides = record.shape.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
             return Err(unreadable(format!("its shape [{sides}] is not 2-D")));
         };
         let Some(bits) = record.dtype.bits() else {
-            return Err(unreadable(format!(
-                "its type {:?} is unknown",
-                record.dtype.name()
-            )));
+            return Err(unreadable(format!("its type {:?} is unknown", record.dtype.name())));
         };
         if columns == 0 {
             return Err(unreadable("it has no columns".into()));
@@ -75,31 +64,17 @@ impl Matrix {
         // The decoder has held the shape against the bytes, so this product fits.
         let row_bits = columns.saturating_mul(bits);
         if row_bits % 8 != 0 {
-            let why = format!(
-                "a row of {columns} {} is no whole number of bytes",
-                record.dtype
-            );
+            let why = format!("a row of {columns} {} is no whole number of bytes", record.dtype);
             return Err(unreadable(why));
         }
         if row_bits / 8 > MAX_ROW_BYTES {
-            let why = format!(
-                "a row has {} bytes, more than {MAX_ROW_BYTES}",
-                row_bits / 8
-            );
+            let why = format!("a row has {} bytes, more than {MAX_ROW_BYTES}", row_bits / 8);
             return Err(unreadable(why));
         }
         if rows > MAX_ROWS {
-            return Err(unreadable(format!(
-                "it has {rows} rows, more than {MAX_ROWS}"
-            )));
+            return Err(unreadable(format!("it has {rows} rows, more than {MAX_ROWS}")));
         }
-        let Located {
-            role,
-            tensor,
-            tied,
-            reason,
-            ..
-        } = located;
+        let Located { role, tensor, tied, reason, .. } = located;
         Ok(Self {
             role,
             tensor,
@@ -133,9 +108,7 @@ fn quantised<'a>(
     let has = |suffix: &str| located.companions.iter().any(|name| name.ends_with(suffix));
     if ends(".qweight") || has(".qweight") && !is_float(&record.dtype) {
         let scheme = if has(".g_idx") { "GPTQ" } else { "GPTQ or AWQ" };
-        return Some(format!(
-            "it is packed by {scheme}, where a token is no run of bytes"
-        ));
+        return Some(format!("it is packed by {scheme}, where a token is no run of bytes"));
     }
     for (part, scheme) in [
         (".weight_packed", "compressed-tensors"),
@@ -148,21 +121,13 @@ fn quantised<'a>(
         (".lora_B.weight", "a LoRA adapter"),
     ] {
         if ends(part) {
-            return Some(format!(
-                "it is stored by {scheme}, whose codes are not its rows"
-            ));
+            return Some(format!("it is stored by {scheme}, whose codes are not its rows"));
         }
     }
     if is_float(&record.dtype) {
         return None;
     }
-    let inert = [
-        "input_scale",
-        "input_global_scale",
-        "weight_format",
-        "weight_shape",
-        "quant_map",
-    ];
+    let inert = ["input_scale", "input_global_scale", "weight_format", "weight_shape", "quant_map"];
     let scales: Vec<&str> = located
         .companions
         .iter()
@@ -183,10 +148,7 @@ fn quantised<'a>(
 
 /// Whether elements are values by themselves, not codes that a scale turns into values.
 fn is_float(dtype: &Dtype) -> bool {
-    matches!(
-        dtype,
-        Dtype::F16 | Dtype::Bf16 | Dtype::F32 | Dtype::F64 | Dtype::C64
-    )
+    matches!(dtype, Dtype::F16 | Dtype::Bf16 | Dtype::F32 | Dtype::F64 | Dtype::C64)
 }
 
 #[cfg(test)]
@@ -209,9 +171,7 @@ mod tests {
             reason: String::new(),
         };
         let record = of("lm_head.weight", &dtype, shape);
-        Matrix::new(located, "f", &record, &|name| {
-            companions.iter().find(|r| r.name == name)
-        })
+        Matrix::new(located, "f", &record, &|name| companions.iter().find(|r| r.name == name))
     }
 
     #[test]

@@ -111,11 +111,7 @@ static DENIED_PATTERNS: LazyLock<RegexSet> =
 
 fn whole(patterns: &[&str]) -> Vec<Regex> {
     let compile = |p: &&str| Regex::new(&format!("^(?:{p})$"));
-    patterns
-        .iter()
-        .map(compile)
-        .collect::<Result<_, _>>()
-        .unwrap_or_else(|e| unreachable!("{e}"))
+    patterns.iter().map(compile).collect::<Result<_, _>>().unwrap_or_else(|e| unreachable!("{e}"))
 }
 
 /// What a name says a tensor may be.
@@ -129,11 +125,7 @@ pub(super) enum Kind {
 
 /// Splits a name into its module's stem and the part that the tensor is.
 pub(super) fn split(name: &str) -> (&str, &str) {
-    let suffix = SUFFIXES
-        .iter()
-        .find(|suffix| name.ends_with(*suffix))
-        .copied()
-        .unwrap_or("");
+    let suffix = SUFFIXES.iter().find(|suffix| name.ends_with(*suffix)).copied().unwrap_or("");
     name.split_at(name.len() - suffix.len())
 }
 
@@ -142,13 +134,8 @@ pub(super) fn kind(name: &str, stem: &str) -> Option<Kind> {
     // Only names whose last parts are on the lists are held against the slower deny list.
     let rank = |patterns: &[Regex]| patterns.iter().position(|pattern| pattern.is_match(stem));
     let kind = match rank(&HEAD_PATTERNS) {
-        Some(rank) => Kind::Head {
-            rank,
-            certain: CERTAIN_HEADS.contains(&rank),
-        },
-        None => Kind::Embedding {
-            rank: rank(&EMBEDDING_PATTERNS)?,
-        },
+        Some(rank) => Kind::Head { rank, certain: CERTAIN_HEADS.contains(&rank) },
+        None => Kind::Embedding { rank: rank(&EMBEDDING_PATTERNS)? },
     };
     (!DENIED_PATTERNS.is_match(name)).then_some(kind)
 }

@@ -29,10 +29,7 @@ pub(super) struct Names(Arc<Vocabulary>);
 
 impl Names {
     pub(super) fn part(&self, rows: u64) -> TokenizerPart {
-        TokenizerPart {
-            size: self.0.size(),
-            padding_rows: self.0.padding_rows(rows),
-        }
+        TokenizerPart { size: self.0.size(), padding_rows: self.0.padding_rows(rows) }
     }
 
     pub(super) fn namer(&self) -> impl Fn(u64) -> Token + use<> {
@@ -60,10 +57,7 @@ impl Naming {
             }
         };
         let coming = task.map(|(snapshot, file, asked)| tokio::spawn(load(snapshot, file, asked)));
-        Ok(Self {
-            coming: Mutex::new(coming),
-            loaded: OnceCell::new(),
-        })
+        Ok(Self { coming: Mutex::new(coming), loaded: OnceCell::new() })
     }
 
     /// Waits for the vocabulary; without one, a warning says why.
@@ -77,16 +71,10 @@ impl Naming {
             .loaded
             .get_or_try_init(|| async {
                 match self.coming.lock().await.take() {
-                    None => Ok(Loaded {
-                        vocabulary: None,
-                        warning: None,
-                    }),
+                    None => Ok(Loaded { vocabulary: None, warning: None }),
                     Some(task) => task.await.unwrap_or_else(|_| {
                         let warning = "the tokenizer cannot be read: its reader failed".into();
-                        Ok(Loaded {
-                            vocabulary: None,
-                            warning: Some(warning),
-                        })
+                        Ok(Loaded { vocabulary: None, warning: Some(warning) })
                     }),
                 }
             })
@@ -104,21 +92,12 @@ impl Naming {
 /// Fetches and parses. A model's own tokenizer is a help, so that its absence or a fault of it is
 /// a warning; one that was asked for must exist. A file that changed is an error in any case.
 async fn load(snapshot: Arc<dyn Snapshot>, file: String, asked: bool) -> Result<Loaded> {
-    let without = |warning: String| {
-        Ok(Loaded {
-            vocabulary: None,
-            warning: Some(warning),
-        })
-    };
+    let without = |warning: String| Ok(Loaded { vocabulary: None, warning: Some(warning) });
     let json = match snapshot.read(&file, MAX_TOKENIZER).await {
         Ok(Some(json)) => json,
         Ok(None) if asked => {
             let id = snapshot.origin().id;
-            let file = if id.ends_with(&file) {
-                id
-            } else {
-                format!("{id}/{file}")
-            };
+            let file = if id.ends_with(&file) { id } else { format!("{id}/{file}") };
             return Err(Error::NoSuchFile { file });
         }
         Ok(None) => return without(format!("there is no {file}, so rows have no names")),
@@ -128,10 +107,7 @@ async fn load(snapshot: Arc<dyn Snapshot>, file: String, asked: bool) -> Result<
     };
     let parse = move || Vocabulary::parse(&file, &json);
     match tokio::task::spawn_blocking(parse).await {
-        Ok(Ok(vocabulary)) => Ok(Loaded {
-            vocabulary: Some(Arc::new(vocabulary)),
-            warning: None,
-        }),
+        Ok(Ok(vocabulary)) => Ok(Loaded { vocabulary: Some(Arc::new(vocabulary)), warning: None }),
         Ok(Err(error)) => without(format!("rows have no names: {error}")),
         Err(_) => without("rows have no names: the tokenizer cannot be read".into()),
     }

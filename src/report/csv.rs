@@ -19,9 +19,7 @@ impl Render for Csv {
             for (number, group) in (1..).zip(&report.duplicates.groups) {
                 for (at, row) in group.rows.iter().enumerate() {
                     let token = group.tokens.get(at);
-                    let text = token
-                        .map(|token| quote::repr(&token.text))
-                        .unwrap_or_default();
+                    let text = token.map(|token| quote::repr(&token.text)).unwrap_or_default();
                     let class = token.and_then(|t| t.class).map_or("", |class| class.name());
                     writeln!(
                         out,

@@ -10,9 +10,7 @@ pub struct Ids;
 impl Render for Ids {
     fn render(&self, reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
         let groups = reports.iter().flat_map(|report| &report.duplicates.groups);
-        let mut ids: Vec<u64> = groups
-            .flat_map(|group| group.rows.iter().copied())
-            .collect();
+        let mut ids: Vec<u64> = groups.flat_map(|group| group.rows.iter().copied()).collect();
         ids.sort_unstable();
         ids.dedup();
         ids.iter().try_for_each(|id| writeln!(out, "{id}"))

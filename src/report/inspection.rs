@@ -28,10 +28,8 @@ pub fn inspection(inspections: &[Inspection], out: &mut dyn Write) -> io::Result
         match found.tie_flags.as_slice() {
             [] => writeln!(out, "Tie flags: none")?,
             flags => {
-                let flags: Vec<String> = flags
-                    .iter()
-                    .map(|(path, tied)| format!("{path} = {tied}"))
-                    .collect();
+                let flags: Vec<String> =
+                    flags.iter().map(|(path, tied)| format!("{path} = {tied}")).collect();
                 wrapped("Tie flags: ", &quote::printable(&flags.join(", ")), out)?;
             }
         }
@@ -39,11 +37,7 @@ pub fn inspection(inspections: &[Inspection], out: &mut dyn Write) -> io::Result
             wrapped("Warning: ", &quote::printable(warning), out)?;
         }
         writeln!(out)?;
-        writeln!(
-            out,
-            "Shape: [{}, {}] {}",
-            matrix.rows, matrix.columns, matrix.dtype
-        )?;
+        writeln!(out, "Shape: [{}, {}] {}", matrix.rows, matrix.columns, matrix.dtype)?;
         writeln!(out, "Row: {} bytes", count(matrix.row_bytes))?;
         writeln!(out, "Bytes of the file: {start} to {end}")?;
         writeln!(
@@ -51,17 +45,9 @@ pub fn inspection(inspections: &[Inspection], out: &mut dyn Write) -> io::Result
             "A scan would read: {} in {} {} over {} {}",
             size(found.cost.bytes),
             count(found.cost.requests),
-            if found.cost.requests == 1 {
-                "range"
-            } else {
-                "ranges"
-            },
+            if found.cost.requests == 1 { "range" } else { "ranges" },
             found.cost.connections,
-            if found.cost.connections == 1 {
-                "connection"
-            } else {
-                "connections"
-            },
+            if found.cost.connections == 1 { "connection" } else { "connections" },
         )?;
     }
     Ok(())

@@ -23,13 +23,7 @@ impl Render for Json {
         }
         match reports {
             [report] if !self.several => pretty(report, out),
-            reports => pretty(
-                &Several {
-                    schema: SCHEMA,
-                    reports,
-                },
-                out,
-            ),
+            reports => pretty(&Several { schema: SCHEMA, reports }, out),
         }
     }
 }
@@ -37,18 +31,14 @@ impl Render for Json {
 /// Any value as indented JSON, escaped for terminals, with a closing line break.
 pub fn pretty(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
     let formatter = Escaping(PrettyFormatter::new());
-    value.serialize(&mut serde_json::Serializer::with_formatter(
-        &mut *out, formatter,
-    ))?;
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut *out, formatter))?;
     out.write_all(b"\n")
 }
 
 /// Any value as JSON on one line, escaped for terminals, with a closing line break.
 pub(super) fn line(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
     let formatter = Escaping(serde_json::ser::CompactFormatter);
-    value.serialize(&mut serde_json::Serializer::with_formatter(
-        &mut *out, formatter,
-    ))?;
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut *out, formatter))?;
     out.write_all(b"\n")
 }
 
@@ -62,10 +52,7 @@ impl<F: Formatter> Formatter for Escaping<F> {
         fragment: &str,
     ) -> io::Result<()> {
         let mut rest = fragment;
-        while let Some((at, c)) = rest
-            .char_indices()
-            .find(|&(_, c)| quote::is_json_escaped(c))
-        {
+        while let Some((at, c)) = rest.char_indices().find(|&(_, c)| quote::is_json_escaped(c)) {
             out.write_all(&rest.as_bytes()[..at])?;
             for unit in c.encode_utf16(&mut [0; 2]) {
                 write!(out, "\\u{unit:04x}")?;

@@ -13,21 +13,11 @@ use std::io::{self, Write};
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Line<'a> {
-    Start {
-        schema: u32,
-        tool: Tool,
-        model: &'a Origin,
-        matrix: &'a MatrixPart,
-    },
-    Duplicate {
-        row: u64,
-        same_as: u64,
-    },
+    Start { schema: u32, tool: Tool, model: &'a Origin, matrix: &'a MatrixPart },
+    Duplicate { row: u64, same_as: u64 },
     Group(&'a GroupPart),
     Summary(Box<Summary<'a>>),
-    Error {
-        message: &'a str,
-    },
+    Error { message: &'a str },
 }
 
 #[derive(Serialize)]
@@ -42,15 +32,7 @@ struct Summary<'a> {
 
 /// The line that names the matrix, before its rows are read.
 pub fn start(model: &Origin, matrix: &MatrixPart, out: &mut dyn Write) -> io::Result<()> {
-    line(
-        &Line::Start {
-            schema: SCHEMA,
-            tool: Tool::this(),
-            model,
-            matrix,
-        },
-        out,
-    )
+    line(&Line::Start { schema: SCHEMA, tool: Tool::this(), model, matrix }, out)
 }
 
 /// The line of a row that equals one seen before it.
@@ -64,10 +46,7 @@ pub fn finish(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     for group in &report.duplicates.groups {
         line(&Line::Group(group), out)?;
     }
-    let duplicates = DuplicatesPart {
-        groups: Vec::new(),
-        ..report.duplicates.clone()
-    };
+    let duplicates = DuplicatesPart { groups: Vec::new(), ..report.duplicates.clone() };
     let summary = Summary {
         schema: SCHEMA,
         warnings: &report.warnings,

@@ -36,10 +36,7 @@ impl Markdown {
         for (name, value) in origin(&report.model).into_iter().skip(1) {
             row(name, &cell(&value))?;
         }
-        row(
-            "Tensor",
-            &format!("{} in {}", code(&matrix.tensor), code(&matrix.file)),
-        )?;
+        row("Tensor", &format!("{} in {}", code(&matrix.tensor), code(&matrix.file)))?;
         row("Chosen because", &cell(&matrix.reason))?;
         let shape = format!(
             "{} × {}, {}, {}",
@@ -63,10 +60,7 @@ impl Markdown {
             writeln!(out, "\n> **Warning:** {}", cell(warning))?;
         }
         if found.groups_total == 0 {
-            writeln!(
-                out,
-                "\nNo singularities found. Every token has a unique vector."
-            )?;
+            writeln!(out, "\nNo singularities found. Every token has a unique vector.")?;
         }
         Ok(())
     }
@@ -91,22 +85,14 @@ impl Markdown {
             writeln!(out, "{}", shown.join("\n"))?;
             match group.rows.len().saturating_sub(self.max_tokens) {
                 0 => {}
-                more => writeln!(
-                    out,
-                    "- … and {} more {}",
-                    count(more as u64),
-                    plural(more, "token")
-                )?,
+                more => {
+                    writeln!(out, "- … and {} more {}", count(more as u64), plural(more, "token"))?
+                }
             }
         }
         match found.groups.len().saturating_sub(self.max_groups) {
             0 => Ok(()),
-            more => writeln!(
-                out,
-                "\n… and {} more {}",
-                count(more as u64),
-                plural(more, "group")
-            ),
+            more => writeln!(out, "\n… and {} more {}", count(more as u64), plural(more, "group")),
         }
     }
 }

@@ -64,10 +64,7 @@ pub struct Tool {
 impl Tool {
     /// This program.
     pub fn this() -> Self {
-        Self {
-            name: env!("CARGO_PKG_NAME").into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-        }
+        Self { name: env!("CARGO_PKG_NAME").into(), version: env!("CARGO_PKG_VERSION").into() }
     }
 }
 
@@ -198,12 +195,7 @@ impl DuplicatesPart {
         token: Option<&dyn Fn(u64) -> Token>,
     ) -> Self {
         // Ascending, as the histogram wants them.
-        let sizes: Vec<u64> = found
-            .groups
-            .iter()
-            .rev()
-            .map(|g| g.rows.len() as u64)
-            .collect();
+        let sizes: Vec<u64> = found.groups.iter().rev().map(|g| g.rows.len() as u64).collect();
         let middle = |at: usize| sizes.get(at).map_or(0.0, |&size| size as f64);
         let some = (!sizes.is_empty()).then_some(sizes.len());
         Self {
@@ -219,10 +211,7 @@ impl DuplicatesPart {
             median: some.map(|n| (middle((n - 1) / 2) + middle(n / 2)) / 2.0),
             histogram: sizes
                 .chunk_by(|a, b| a == b)
-                .map(|bin| Bin {
-                    size: bin[0],
-                    groups: bin.len() as u64,
-                })
+                .map(|bin| Bin { size: bin[0], groups: bin.len() as u64 })
                 .collect(),
             groups: found
                 .groups
@@ -332,17 +321,10 @@ mod tests {
         let mut group = |&size: &u64| {
             let rows = (next..next + size).collect();
             next += size;
-            Group {
-                digest: Digest::of(b"x"),
-                rows,
-            }
+            Group { digest: Digest::of(b"x"), rows }
         };
         let groups: Vec<Group> = sizes.iter().map(&mut group).collect();
-        let found = Grouping {
-            rows: 100,
-            groups,
-            matrix_digest: Digest::of(b"m"),
-        };
+        let found = Grouping { rows: 100, groups, matrix_digest: Digest::of(b"m") };
         DuplicatesPart::new(&found, Equality::Bits, min_size, None)
     }
 
@@ -360,19 +342,13 @@ mod tests {
     #[test]
     fn without_groups_there_are_no_figures_of_them() {
         let found = part(&[], 0);
-        assert_eq!(
-            (found.largest, found.mean, found.median),
-            (None, None, None)
-        );
+        assert_eq!((found.largest, found.mean, found.median), (None, None, None));
         assert_eq!((found.distinct, found.excess), (100, 0));
     }
 
     #[test]
     fn small_groups_are_counted_though_not_listed() {
         let found = part(&[9, 4, 2, 2], 3);
-        assert_eq!(
-            (found.groups.len(), found.groups_total, found.members),
-            (2, 4, 17)
-        );
+        assert_eq!((found.groups.len(), found.groups_total, found.members), (2, 4, 17));
     }
 }

@@ -88,11 +88,7 @@ impl Text {
         writeln!(out, "Total tokens: {}", count(found.rows))?;
         writeln!(out, "Unique vectors: {}", count(found.distinct))?;
         writeln!(out, "Excess: {} (total - unique)", count(found.excess))?;
-        writeln!(
-            out,
-            "Members: {} (tokens inside groups)",
-            count(found.members)
-        )?;
+        writeln!(out, "Members: {} (tokens inside groups)", count(found.members))?;
         writeln!(out, "Uniqueness: {}", percent(found.distinct, found.rows))?;
         if found.equality == Equality::Values {
             writeln!(out, "Equality: by value (-0 equals +0, NaN equals nothing)")?;
@@ -100,10 +96,7 @@ impl Text {
         let (Some(largest), Some(smallest), Some(mean), Some(median)) =
             (found.largest, found.smallest, found.mean, found.median)
         else {
-            return writeln!(
-                out,
-                "\nNo singularities found. Every token has a unique vector."
-            );
+            return writeln!(out, "\nNo singularities found. Every token has a unique vector.");
         };
         writeln!(out)?;
         writeln!(out, "Singularity groups: {}", count(found.groups_total))?;
@@ -133,12 +126,7 @@ impl Text {
         }
         match found.groups.len().saturating_sub(self.max_groups) {
             0 => Ok(()),
-            more => writeln!(
-                out,
-                "\n… and {} more {}",
-                count(more as u64),
-                plural(more, "group")
-            ),
+            more => writeln!(out, "\n… and {} more {}", count(more as u64), plural(more, "group")),
         }
     }
 
@@ -151,12 +139,7 @@ impl Text {
         }
         match group.rows.len().saturating_sub(self.max_tokens) {
             0 => Ok(()),
-            more => writeln!(
-                out,
-                "  … and {} more {}",
-                count(more as u64),
-                plural(more, "token")
-            ),
+            more => writeln!(out, "  … and {} more {}", count(more as u64), plural(more, "token")),
         }
     }
 
@@ -199,11 +182,7 @@ impl Text {
     }
 
     fn bold(&self, text: &str) -> String {
-        if self.color {
-            format!("\u{1b}[1m{text}\u{1b}[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.color { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 }
 
@@ -223,10 +202,7 @@ pub(super) fn origin(model: &Origin) -> Vec<(&'static str, String)> {
             Some(commit) => format!(" (commit {})", quote::printable(commit)),
             None => " (the server names no commit)".to_owned(),
         };
-        lines.push((
-            "Revision",
-            format!("{}{commit}", quote::printable(revision)),
-        ));
+        lines.push(("Revision", format!("{}{commit}", quote::printable(revision))));
     }
     lines
 }
@@ -295,19 +271,11 @@ pub fn size(bytes: u64) -> String {
 }
 
 fn percent(part: u64, whole: u64) -> String {
-    if whole == 0 {
-        "-".into()
-    } else {
-        format!("{:.2}%", 100.0 * part as f64 / whole as f64)
-    }
+    if whole == 0 { "-".into() } else { format!("{:.2}%", 100.0 * part as f64 / whole as f64) }
 }
 
 pub(super) fn plural(number: usize, noun: &str) -> String {
-    if number == 1 {
-        noun.to_owned()
-    } else {
-        format!("{noun}s")
-    }
+    if number == 1 { noun.to_owned() } else { format!("{noun}s") }
 }
 
 #[cfg(test)]

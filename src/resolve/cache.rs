@@ -22,9 +22,7 @@ pub(super) enum Cached {
 
 impl Cache {
     pub(super) fn new(root: &Path, id: &str) -> Self {
-        Self {
-            folder: root.join(format!("models--{}", id.replace('/', "--"))),
-        }
+        Self { folder: root.join(format!("models--{}", id.replace('/', "--"))) }
     }
 
     /// The commit that a revision stood for when it was last fetched.
@@ -52,9 +50,7 @@ impl Cache {
     pub(super) fn list(&self, commit: &str) -> Vec<String> {
         let folder = self.folder.join("snapshots").join(commit);
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        entries
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
-            .collect()
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 }
 
@@ -65,9 +61,7 @@ pub(super) fn is_commit(text: &str) -> bool {
 
 /// `folder/name`, unless the name would lead out of the folder.
 fn below(folder: &Path, name: &str) -> Option<PathBuf> {
-    let inside = Path::new(name)
-        .components()
-        .all(|c| matches!(c, Component::Normal(_)));
+    let inside = Path::new(name).components().all(|c| matches!(c, Component::Normal(_)));
     (inside && !name.is_empty()).then(|| folder.join(name))
 }
 
@@ -99,9 +93,6 @@ mod tests {
         assert!(matches!(cache.look(COMMIT, "sub/a.json"), Cached::At(_)));
         assert!(matches!(cache.look(COMMIT, "b.json"), Cached::Absent));
         assert!(matches!(cache.look(COMMIT, "c.json"), Cached::Unknown));
-        assert!(matches!(
-            cache.look(COMMIT, "../../refs/main"),
-            Cached::Unknown
-        ));
+        assert!(matches!(cache.look(COMMIT, "../../refs/main"), Cached::Unknown));
     }
 }

@@ -20,15 +20,7 @@ impl Directory {
     pub fn new(root: impl Into<PathBuf>) -> Self {
         let root = root.into();
         let id = root.display().to_string();
-        Self {
-            root,
-            origin: Origin {
-                id,
-                source: Place::Directory,
-                revision: None,
-                commit: None,
-            },
-        }
+        Self { root, origin: Origin { id, source: Place::Directory, revision: None, commit: None } }
     }
 
     /// The folder around one local file, reported under the file's name.
@@ -38,15 +30,7 @@ impl Directory {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        Self {
-            root,
-            origin: Origin {
-                id,
-                source: Place::File,
-                revision: None,
-                commit: None,
-            },
-        }
+        Self { root, origin: Origin { id, source: Place::File, revision: None, commit: None } }
     }
 
     fn source(&self, file: &str) -> Result<Option<FileSource>> {
@@ -61,9 +45,7 @@ impl Snapshot for Directory {
 
     fn open<'a>(&'a self, file: &'a str) -> BoxFuture<'a, Result<Option<Arc<dyn ByteSource>>>> {
         Box::pin(async move {
-            Ok(self
-                .source(file)?
-                .map(|source| Arc::new(source) as Arc<dyn ByteSource>))
+            Ok(self.source(file)?.map(|source| Arc::new(source) as Arc<dyn ByteSource>))
         })
     }
 
@@ -78,13 +60,9 @@ impl Snapshot for Directory {
 
     fn list(&self) -> BoxFuture<'_, Vec<String>> {
         Box::pin(async {
-            let entries = std::fs::read_dir(&self.root)
-                .into_iter()
-                .flatten()
-                .flatten();
-            let mut names: Vec<String> = entries
-                .map(|entry| entry.file_name().to_string_lossy().into_owned())
-                .collect();
+            let entries = std::fs::read_dir(&self.root).into_iter().flatten().flatten();
+            let mut names: Vec<String> =
+                entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
             names.sort();
             names
         })

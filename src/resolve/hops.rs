@@ -27,22 +27,16 @@ pub(super) async fn follow(
 ) -> Result<Landing> {
     let first = SafeUrl(&url).to_string();
     for _ in 0..=MAX_HOPS {
-        let mut answer = client
-            .request(method.clone(), &url, token(&url).as_ref())
-            .await?;
+        let mut answer = client.request(method.clone(), &url, token(&url).as_ref()).await?;
         if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
             return Ok(Landing::Answer(answer));
         }
-        let wrong = |what: &str| Error::BadAnswer {
-            url: SafeUrl(&url).to_string(),
-            what: what.to_owned(),
-        };
+        let wrong =
+            |what: &str| Error::BadAnswer { url: SafeUrl(&url).to_string(), what: what.to_owned() };
         let location = Headers(answer.headers())
             .text(header::LOCATION)
             .ok_or_else(|| wrong("a redirect without a Location"))?;
-        let next = url
-            .join(location)
-            .map_err(|_| wrong("a redirect to no valid address"))?;
+        let next = url.join(location).map_err(|_| wrong("a redirect to no valid address"))?;
         match (url.scheme(), next.scheme()) {
             ("http", "http") | (_, "https") => {}
             _ => return Err(wrong("a redirect away from https")),
@@ -55,9 +49,6 @@ pub(super) async fn follow(
     }
     Err(Error::BadAnswer {
         url: first,
-        what: format!(
-            "more than {MAX_HOPS} redirects, the last to {}",
-            SafeUrl(&url)
-        ),
+        what: format!("more than {MAX_HOPS} redirects, the last to {}", SafeUrl(&url)),
     })
 }

@@ -24,11 +24,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Everything but letters, digits and `- . _ ~` is written encoded, in names and revisions alike.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What is taken for a signed link's lifetime where its `Expires` cannot be read.
 const LIFETIME: Duration = Duration::from_secs(3600);
@@ -53,12 +49,7 @@ impl Default for Hub {
     /// The Hub itself, without a token or a cache.
     fn default() -> Self {
         let endpoint = Url::parse(ENDPOINT).unwrap_or_else(|e| unreachable!("{ENDPOINT}: {e}"));
-        Self {
-            endpoint,
-            token: None,
-            cache: None,
-            offline: false,
-        }
+        Self { endpoint, token: None, cache: None, offline: false }
     }
 }
 
@@ -94,20 +85,11 @@ impl HubSnapshot {
             false => Some(revision.clone()).filter(|revision| cache::is_commit(revision)),
         };
         if hub.offline && known.is_none() {
-            return Err(Error::Offline {
-                what: format!("{id} at {revision}"),
-            });
+            return Err(Error::Offline { what: format!("{id} at {revision}") });
         }
         let client = if hub.offline { None } else { Some(client()?) };
         let commit = known.map(OnceLock::from).unwrap_or_default();
-        Ok(Self(Arc::new(Repository {
-            hub,
-            client,
-            cache,
-            id,
-            revision,
-            commit,
-        })))
+        Ok(Self(Arc::new(Repository { hub, client, cache, id, revision, commit })))
     }
 
     fn commit(&self) -> Option<&str> {
@@ -123,9 +105,7 @@ impl HubSnapshot {
 
     /// The client, or the refusal to use the network for `file`.
     fn client(&self, file: &str) -> Result<&Client> {
-        let offline = || Error::Offline {
-            what: format!("{}/{file}", self.0.id),
-        };
+        let offline = || Error::Offline { what: format!("{}/{file}", self.0.id) };
         self.0.client.as_ref().ok_or_else(offline)
     }
 
@@ -134,12 +114,7 @@ impl HubSnapshot {
         let revision = self.commit().unwrap_or(&self.0.revision);
         let encode = |part| utf8_percent_encode(part, ENCODED).to_string();
         let file: Vec<String> = file.split('/').map(encode).collect();
-        self.url(&format!(
-            "{}/resolve/{}/{}",
-            self.0.id,
-            encode(revision),
-            file.join("/")
-        ))
+        self.url(&format!("{}/resolve/{}/{}", self.0.id, encode(revision), file.join("/")))
     }
 
     fn url(&self, path: &str) -> Result<Url> {
@@ -185,10 +160,9 @@ impl HubSnapshot {
         }
         self.pin(file, &identity)?;
         match landing {
-            Landing::Answer(answer) if !answer.status().is_success() => self
-                .refusal(answer, file, weights)
-                .await
-                .map(|kept| kept.map(|a| (a, identity))),
+            Landing::Answer(answer) if !answer.status().is_success() => {
+                self.refusal(answer, file, weights).await.map(|kept| kept.map(|a| (a, identity)))
+            }
             landing => Ok(Some((landing, identity))),
         }
     }
@@ -203,10 +177,7 @@ impl HubSnapshot {
             return Ok(());
         }
         let what = format!("commit {pinned} was asked for, {commit} came");
-        Err(Error::Changed {
-            file: format!("{}/{file}", self.0.id),
-            what,
-        })
+        Err(Error::Changed { file: format!("{}/{file}", self.0.id), what })
     }
 
     /// What a refusing answer means. A server that refuses HEAD alone is kept for its URL.
@@ -224,15 +195,10 @@ impl HubSnapshot {
         let from_hub = answer.url().origin() == self.0.hub.endpoint.origin();
         match (answer.status().as_u16(), code.as_str()) {
             (_, "RepoNotFound") => Err(Error::NoSuchRepository { id, authenticated }),
-            (_, "RevisionNotFound") => Err(Error::NoSuchRevision {
-                id,
-                revision: self.0.revision.clone(),
-            }),
-            (_, "GatedRepo") => Err(Error::AccessDenied {
-                id,
-                message,
-                authenticated,
-            }),
+            (_, "RevisionNotFound") => {
+                Err(Error::NoSuchRevision { id, revision: self.0.revision.clone() })
+            }
+            (_, "GatedRepo") => Err(Error::AccessDenied { id, message, authenticated }),
             (404, _) => {
                 self.client(file)?.discard(&mut answer).await;
                 Ok(None)
@@ -241,23 +207,13 @@ impl HubSnapshot {
             // The Hub answers alike for a missing and for a private repository; only a token that
             // it does not know is told apart, by these words.
             (401, _) if from_hub && message.starts_with("Invalid credentials") => {
-                Err(Error::AccessDenied {
-                    id,
-                    message,
-                    authenticated,
-                })
+                Err(Error::AccessDenied { id, message, authenticated })
             }
             (401, _) if from_hub => Err(Error::NoSuchRepository { id, authenticated }),
-            (403, _) if from_hub => Err(Error::AccessDenied {
-                id,
-                message,
-                authenticated,
-            }),
+            (403, _) if from_hub => Err(Error::AccessDenied { id, message, authenticated }),
             _ => match &self.0.client {
                 Some(client) => Err(client.unexpected(answer).await),
-                None => Err(Error::Offline {
-                    what: format!("{id}/{file}"),
-                }),
+                None => Err(Error::Offline { what: format!("{id}/{file}") }),
             },
         }
     }
@@ -275,12 +231,7 @@ impl HubSnapshot {
             Landing::Answer(answer) => (answer.url().clone(), None),
         };
         let token = self.token_for(&url);
-        Ok(Some(Link {
-            url,
-            token,
-            lifetime,
-            identity,
-        }))
+        Ok(Some(Link { url, token, lifetime, identity }))
     }
 
     async fn open_remote(&self, file: &str) -> Result<Option<Arc<dyn ByteSource>>> {
@@ -292,9 +243,7 @@ impl HubSnapshot {
         let relink: Relink = Arc::new(move || {
             let (again, name) = (again.clone(), name.clone());
             Box::pin(async move {
-                let gone = Error::NoSuchFile {
-                    file: format!("{}/{name}", again.0.id),
-                };
+                let gone = Error::NoSuchFile { file: format!("{}/{name}", again.0.id) };
                 again.link(&name).await?.ok_or(gone)
             })
         });
@@ -317,13 +266,9 @@ impl HubSnapshot {
         const LIMIT: u64 = 32 << 20;
         let client = self.0.client.as_ref()?;
         let revision = utf8_percent_encode(self.commit().unwrap_or(&self.0.revision), ENCODED);
-        let url = self
-            .url(&format!("api/models/{}/revision/{revision}", self.0.id))
-            .ok()?;
+        let url = self.url(&format!("api/models/{}/revision/{revision}", self.0.id)).ok()?;
         let token = |url: &Url| self.token_for(url);
-        let landing = hops::follow(client, Method::GET, url, &token, &mut |_| false)
-            .await
-            .ok()?;
+        let landing = hops::follow(client, Method::GET, url, &token, &mut |_| false).await.ok()?;
         let Landing::Answer(answer) = landing else {
             return None;
         };
@@ -332,12 +277,7 @@ impl HubSnapshot {
         }
         let body = client.whole(answer, None, LIMIT).await.ok()?;
         let info: ModelInfo = serde_json::from_slice(&body).ok()?;
-        Some(
-            info.siblings
-                .into_iter()
-                .map(|sibling| sibling.rfilename)
-                .collect(),
-        )
+        Some(info.siblings.into_iter().map(|sibling| sibling.rfilename).collect())
     }
 }
 
@@ -366,14 +306,8 @@ impl Identity {
         };
         set(&mut self.commit, headers.text("x-repo-commit"));
         let own_etag = headers.text(header::ETAG).filter(|_| final_answer);
-        set(
-            &mut self.etag,
-            headers.text("x-linked-etag").or(own_etag).map(strong),
-        );
-        if let Some(size) = headers
-            .text("x-linked-size")
-            .and_then(|text| text.parse().ok())
-        {
+        set(&mut self.etag, headers.text("x-linked-etag").or(own_etag).map(strong));
+        if let Some(size) = headers.text("x-linked-size").and_then(|text| text.parse().ok()) {
             self.size = Some(size);
         }
     }
@@ -389,16 +323,12 @@ fn strong(etag: &str) -> &str {
 fn lifetime(url: &Url, headers: &header::HeaderMap) -> Option<Duration> {
     let query: HashMap<_, _> = url.query_pairs().collect();
     let expires = query.get("Expires")?.parse::<u64>().ok();
-    let date = Headers(headers)
-        .text(header::DATE)
-        .and_then(|d| httpdate::parse_http_date(d).ok());
+    let date = Headers(headers).text(header::DATE).and_then(|d| httpdate::parse_http_date(d).ok());
     let date = date.and_then(|d| d.duration_since(std::time::UNIX_EPOCH).ok());
     match (expires, date) {
-        (Some(expires), Some(date)) => Some(
-            Duration::from_secs(expires)
-                .saturating_sub(date)
-                .max(Duration::from_secs(1)),
-        ),
+        (Some(expires), Some(date)) => {
+            Some(Duration::from_secs(expires).saturating_sub(date).max(Duration::from_secs(1)))
+        }
         _ => Some(LIFETIME),
     }
 }
@@ -455,12 +385,7 @@ mod tests {
 
     fn snapshot(endpoint: &str, revision: &str) -> HubSnapshot {
         let endpoint = endpoint.parse().unwrap();
-        let hub = Hub {
-            endpoint,
-            token: Secret::new("hf_x"),
-            cache: None,
-            offline: false,
-        };
+        let hub = Hub { endpoint, token: Secret::new("hf_x"), cache: None, offline: false };
         let client = || Client::new(crate::source::Options::default());
         HubSnapshot::new(hub, "org/name".into(), Some(revision.into()), client).unwrap()
     }
@@ -491,15 +416,9 @@ mod tests {
         let date = "Sun, 06 Nov 1994 08:49:37 GMT"; // 784,111,777
         headers.insert(header::DATE, date.parse().unwrap());
         let life = |query: &str| {
-            lifetime(
-                &format!("https://cdn.example/x{query}").parse().unwrap(),
-                &headers,
-            )
+            lifetime(&format!("https://cdn.example/x{query}").parse().unwrap(), &headers)
         };
-        assert_eq!(
-            life("?Expires=784112077&Signature=s"),
-            Some(Duration::from_secs(300))
-        );
+        assert_eq!(life("?Expires=784112077&Signature=s"), Some(Duration::from_secs(300)));
         assert_eq!(life("?Expires=soon"), Some(LIFETIME));
         assert_eq!(life(""), None);
     }

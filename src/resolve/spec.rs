@@ -48,9 +48,8 @@ impl ModelSpec {
         if let Some(rest) = text.strip_prefix("hf://") {
             return Self::parse_hf(text, rest);
         }
-        let site_without_scheme = text
-            .split_once('/')
-            .is_some_and(|(host, _)| SITE.contains(&host));
+        let site_without_scheme =
+            text.split_once('/').is_some_and(|(host, _)| SITE.contains(&host));
         if site_without_scheme {
             return Self::parse_with(&format!("https://{text}"), endpoint, exists);
         }
@@ -68,9 +67,7 @@ impl ModelSpec {
             || text.ends_with('/')
             || text.ends_with(".safetensors");
         if looks_local {
-            return Err(Error::NoSuchFile {
-                file: text.to_owned(),
-            });
+            return Err(Error::NoSuchFile { file: text.to_owned() });
         }
         let (id, revision) = match text.split_once('@') {
             Some((id, revision)) => (id, Some(revision)),
@@ -94,10 +91,7 @@ impl ModelSpec {
         }
         let mut parts = id.splitn(3, '/');
         let id: Vec<&str> = parts.by_ref().take(2).collect();
-        let file = parts
-            .next()
-            .filter(|file| !file.is_empty())
-            .map(str::to_owned);
+        let file = parts.next().filter(|file| !file.is_empty()).map(str::to_owned);
         Self::hub(text, &id.join("/"), None, file)
     }
 
@@ -111,9 +105,7 @@ impl ModelSpec {
         };
         let decoded = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-        let verb = parts
-            .iter()
-            .position(|p| ["tree", "blob", "resolve", "raw"].contains(p));
+        let verb = parts.iter().position(|p| ["tree", "blob", "resolve", "raw"].contains(p));
         let (id, tail) = match verb {
             Some(at @ 1..=2) => (&parts[..at], Some(&parts[at + 1..])),
             _ => (&parts[..], None),
@@ -127,12 +119,10 @@ impl ModelSpec {
             return Self::hub(text, &id, None, None);
         };
         let (revision, file) = split_revision(tail);
-        let file = file
-            .map(|file| decoded(&file))
-            .map(|file| match parts[verb.unwrap_or(0)] {
-                "tree" if !file.ends_with('/') => file + "/",
-                _ => file,
-            });
+        let file = file.map(|file| decoded(&file)).map(|file| match parts[verb.unwrap_or(0)] {
+            "tree" if !file.ends_with('/') => file + "/",
+            _ => file,
+        });
         Self::hub(text, &id, Some(&revision), file)
     }
 
@@ -146,11 +136,7 @@ impl ModelSpec {
             Some("") => return Err(usage(format!("{text:?} has no revision after the @"))),
             other => other.map(str::to_owned),
         };
-        Ok(Self::Hub {
-            id: id.to_owned(),
-            revision,
-            file,
-        })
+        Ok(Self::Hub { id: id.to_owned(), revision, file })
     }
 }
 
@@ -161,9 +147,7 @@ fn split_revision(parts: &[&str]) -> (String, Option<String>) {
         _ => 1,
     };
     let (revision, file) = parts.split_at(length.min(parts.len()));
-    let revision = percent_decode_str(&revision.join("/"))
-        .decode_utf8_lossy()
-        .into_owned();
+    let revision = percent_decode_str(&revision.join("/")).decode_utf8_lossy().into_owned();
     let file = file.join("/");
     (revision, (!file.is_empty()).then_some(file))
 }
@@ -215,37 +199,19 @@ mod tests {
             ("org/name", hub("org/name", None, None)),
             ("gpt2", hub("gpt2", None, None)),
             ("org/name@v1.0", hub("org/name", Some("v1.0"), None)),
-            (
-                "org/name@refs/pr/3",
-                hub("org/name", Some("refs/pr/3"), None),
-            ),
+            ("org/name@refs/pr/3", hub("org/name", Some("refs/pr/3"), None)),
             ("hf://org/name", hub("org/name", None, None)),
             ("hf://gpt2", hub("gpt2", None, None)),
             (
                 "hf://models/org/name/a/b.safetensors",
                 hub("org/name", None, Some("a/b.safetensors")),
             ),
-            (
-                "hf://org/name@dev/x",
-                hub("org/name", Some("dev"), Some("x")),
-            ),
-            (
-                "hf://org/name@refs%2Fpr%2F1/x",
-                hub("org/name", Some("refs/pr/1"), Some("x")),
-            ),
-            (
-                "hf://org/name@refs/pr/1/x",
-                hub("org/name", Some("refs/pr/1"), Some("x")),
-            ),
-            (
-                "https://huggingface.co/org/name",
-                hub("org/name", None, None),
-            ),
+            ("hf://org/name@dev/x", hub("org/name", Some("dev"), Some("x"))),
+            ("hf://org/name@refs%2Fpr%2F1/x", hub("org/name", Some("refs/pr/1"), Some("x"))),
+            ("hf://org/name@refs/pr/1/x", hub("org/name", Some("refs/pr/1"), Some("x"))),
+            ("https://huggingface.co/org/name", hub("org/name", None, None)),
             ("https://huggingface.co/gpt2/", hub("gpt2", None, None)),
-            (
-                "http://hf.co/org/name/tree/main",
-                hub("org/name", Some("main"), None),
-            ),
+            ("http://hf.co/org/name/tree/main", hub("org/name", Some("main"), None)),
             (
                 "hf.co/org/name/tree/main/text_encoder",
                 hub("org/name", Some("main"), Some("text_encoder/")),
@@ -258,10 +224,7 @@ mod tests {
                 "https://huggingface.co/o/n/resolve/refs%2Fpr%2F7/m%20x.safetensors?download=true",
                 hub("o/n", Some("refs/pr/7"), Some("m x.safetensors")),
             ),
-            (
-                "https://mirror.example/hub/o/n/resolve/abc/f",
-                hub("o/n", Some("abc"), Some("f")),
-            ),
+            ("https://mirror.example/hub/o/n/resolve/abc/f", hub("o/n", Some("abc"), Some("f"))),
         ] {
             assert_eq!(parse(text).unwrap(), spec, "{text}");
         }
@@ -269,19 +232,13 @@ mod tests {
 
     #[test]
     fn a_path_that_exists_wins() {
-        assert_eq!(
-            parse("here/there").unwrap(),
-            ModelSpec::Path("here/there".into())
-        );
+        assert_eq!(parse("here/there").unwrap(), ModelSpec::Path("here/there".into()));
     }
 
     #[test]
     fn any_other_url_is_one_file() {
         let url = "https://example.org/m.safetensors?sig=1";
-        assert_eq!(
-            parse(url).unwrap(),
-            ModelSpec::Url(Url::parse(url).unwrap())
-        );
+        assert_eq!(parse(url).unwrap(), ModelSpec::Url(Url::parse(url).unwrap()));
     }
 
     #[test]

@@ -23,13 +23,8 @@ pub struct SingleUrl {
 impl SingleUrl {
     /// The file behind `url`; its name is the last part of the path.
     pub fn new(client: Client, url: Url) -> Self {
-        let last = url
-            .path_segments()
-            .and_then(|mut parts| parts.next_back())
-            .unwrap_or_default();
-        let file = percent_encoding::percent_decode_str(last)
-            .decode_utf8_lossy()
-            .into_owned();
+        let last = url.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default();
+        let file = percent_encoding::percent_decode_str(last).decode_utf8_lossy().into_owned();
         Self { client, url, file }
     }
 
@@ -42,10 +37,7 @@ impl SingleUrl {
         let shown = SafeUrl(&url).to_string();
         let landing = hops::follow(&client, Method::HEAD, url, &|_| None, &mut |_| false).await?;
         let Landing::Answer(answer) = landing else {
-            return Err(Error::BadAnswer {
-                url: shown,
-                what: "a redirect to nowhere".into(),
-            });
+            return Err(Error::BadAnswer { url: shown, what: "a redirect to nowhere".into() });
         };
         let mut link = Link {
             url: answer.url().clone(),

@@ -109,10 +109,7 @@ pub(super) enum Failure {
     /// No answer, or its body broke; may pass.
     Broken(String),
     /// A transient status, with the wait that the server names.
-    Refused {
-        status: StatusCode,
-        wait: Option<Duration>,
-    },
+    Refused { status: StatusCode, wait: Option<Duration> },
     /// A partial answer that is not the one asked for; may be one bad edge, so tried once more.
     Mismatch(String),
     /// The link has expired or leads elsewhere now.
@@ -133,12 +130,7 @@ impl Client {
             .connect_timeout(options.policy.connect)
             .http1_only()
             .no_proxy();
-        let Proxies {
-            http,
-            https,
-            all,
-            no_proxy,
-        } = options.proxies;
+        let Proxies { http, https, all, no_proxy } = options.proxies;
         let exempt = no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
         type Make = fn(&str) -> reqwest::Result<reqwest::Proxy>;
         for (url, make) in [
@@ -224,9 +216,7 @@ impl Client {
     async fn body(&self, answer: &mut Response, limit: u64) -> Result<Bytes, Failure> {
         let encoding = answer.headers().get(header::CONTENT_ENCODING);
         if encoding.is_some_and(|e| !e.as_bytes().eq_ignore_ascii_case(b"identity")) {
-            return Err(Failure::Mismatch(
-                "the answer is compressed, though not asked to".into(),
-            ));
+            return Err(Failure::Mismatch("the answer is compressed, though not asked to".into()));
         }
         let announced = content_length(answer.headers());
         let too_long = |url: &Url| {
@@ -246,10 +236,9 @@ impl Client {
             body.extend_from_slice(&chunk);
         }
         match announced {
-            Some(n) if n != body.len() as u64 => Err(Failure::Broken(format!(
-                "the answer ended at byte {} of {n}",
-                body.len()
-            ))),
+            Some(n) if n != body.len() as u64 => {
+                Err(Failure::Broken(format!("the answer ended at byte {} of {n}", body.len())))
+            }
             _ => Ok(body.freeze()),
         }
     }
@@ -280,14 +269,12 @@ impl Client {
     ) -> Result<Response, Failure> {
         self.0.requests.fetch_add(1, Relaxed);
         let shown = SafeUrl(url).to_string();
-        self.0.observer.event(&Event::Request {
-            method: method.as_str(),
-            url: &shown,
-        });
-        let mut request = self.0.http.request(method.clone(), url.clone()).header(
-            header::ACCEPT_ENCODING,
-            HeaderValue::from_static("identity"),
-        );
+        self.0.observer.event(&Event::Request { method: method.as_str(), url: &shown });
+        let mut request = self
+            .0
+            .http
+            .request(method.clone(), url.clone())
+            .header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(value) = token.and_then(Secret::header) {
             request = request.header(header::AUTHORIZATION, value);
         }
@@ -299,11 +286,9 @@ impl Client {
                 self.0.reached.store(true, Relaxed);
                 Ok(answer)
             }
-            Ok(Err(e)) if is_tls(&e) => Err(Failure::Fatal(Error::Network {
-                url: shown,
-                what: describe(&e),
-                attempts: 1,
-            })),
+            Ok(Err(e)) if is_tls(&e) => {
+                Err(Failure::Fatal(Error::Network { url: shown, what: describe(&e), attempts: 1 }))
+            }
             Ok(Err(e)) => Err(Failure::Broken(describe(&e))),
             Err(_) => Err(Failure::Broken(format!(
                 "no answer for {} s",
@@ -320,10 +305,7 @@ impl Client {
             headers.text(HeaderName::from_static("ratelimit")),
             self.0.clock.wall(),
         );
-        Failure::Refused {
-            status: answer.status(),
-            wait,
-        }
+        Failure::Refused { status: answer.status(), wait }
     }
 
     /// Waits before the next try, or says why there is none.
@@ -352,24 +334,13 @@ impl Client {
         let Some(wait) = wait else {
             let shown = SafeUrl(url).to_string();
             return Err(match failure {
-                Failure::Refused {
-                    status: StatusCode::TOO_MANY_REQUESTS,
-                    wait,
-                } => Error::RateLimited {
-                    url: shown,
-                    wait: wait.map(|w| w.as_secs()),
-                },
-                _ => Error::Network {
-                    url: shown,
-                    what: why,
-                    attempts: budget.attempts(),
-                },
+                Failure::Refused { status: StatusCode::TOO_MANY_REQUESTS, wait } => {
+                    Error::RateLimited { url: shown, wait: wait.map(|w| w.as_secs()) }
+                }
+                _ => Error::Network { url: shown, what: why, attempts: budget.attempts() },
             });
         };
-        self.0.observer.event(&Event::Waiting {
-            duration: wait,
-            why: &why,
-        });
+        self.0.observer.event(&Event::Waiting { duration: wait, why: &why });
         clock.sleep(wait).await;
         Ok(())
     }
@@ -391,10 +362,7 @@ impl Client {
         if !body.is_empty() {
             what = format!("{what} ({body})");
         }
-        Error::BadAnswer {
-            url,
-            what: format!("the server answered {what}"),
-        }
+        Error::BadAnswer { url, what: format!("the server answered {what}") }
     }
 
     /// The moment, by the client's clock.
@@ -443,11 +411,7 @@ impl<'a> Headers<'a> {
 
 /// Content-Length as the server stated it; a HEAD answer has a length but no body.
 pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
-    Headers(headers)
-        .text(header::CONTENT_LENGTH)?
-        .trim()
-        .parse()
-        .ok()
+    Headers(headers).text(header::CONTENT_LENGTH)?.trim().parse().ok()
 }
 
 pub(super) fn status_text(status: StatusCode) -> String {
@@ -460,9 +424,7 @@ pub(super) fn status_text(status: StatusCode) -> String {
 /// Whether TLS itself refused, as it does an unknown certificate: no second try mends that. What an
 /// `io::Error` wraps is not among its sources, so both ways are gone.
 fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
-    let wrapped = error
-        .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref);
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
     error.is::<rustls::Error>()
         || wrapped.is_some_and(|inner| is_tls(inner))
         || error.source().is_some_and(is_tls)

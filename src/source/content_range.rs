@@ -6,10 +6,7 @@ use std::ops::Range;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ContentRange {
     /// `bytes a-b/total`, as a half-open range; the total may be `*`.
-    Bytes {
-        range: Range<u64>,
-        total: Option<u64>,
-    },
+    Bytes { range: Range<u64>, total: Option<u64> },
     /// `bytes */total`: nothing of the range exists.
     Unsatisfied { total: u64 },
 }
@@ -32,18 +29,14 @@ impl ContentRange {
         let (first, last) = span.trim().split_once('-')?;
         let (first, last) = (number(first)?, number(last)?);
         let end = last.checked_add(1)?;
-        (first <= last && total.is_none_or(|total| end <= total)).then_some(Self::Bytes {
-            range: first..end,
-            total,
-        })
+        (first <= last && total.is_none_or(|total| end <= total))
+            .then_some(Self::Bytes { range: first..end, total })
     }
 }
 
 /// Digits only: `u64::from_str` would take a sign.
 fn number(text: &str) -> Option<u64> {
-    text.bytes()
-        .all(|b| b.is_ascii_digit())
-        .then(|| text.parse().ok())?
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 /// The end of what a 206 brings of `asked`, or what is wrong with it. The start and the total must
@@ -64,9 +57,9 @@ pub(super) fn check(header: Option<&str>, asked: &Range<u64>, size: u64) -> Resu
         ));
     }
     match total {
-        Some(total) if total != size => Err(format!(
-            "the file has {size} bytes, this answer says {total}"
-        )),
+        Some(total) if total != size => {
+            Err(format!("the file has {size} bytes, this answer says {total}"))
+        }
         _ => Ok(range.end),
     }
 }
@@ -108,12 +101,8 @@ mod tests {
         assert_eq!(check(Some("bytes 10-19/100"), &asked, 100), Ok(20));
         assert_eq!(check(Some("bytes 10-14/100"), &asked, 100), Ok(15));
         assert_eq!(check(Some("bytes 10-19/*"), &asked, 100), Ok(20));
-        for wrong in [
-            None,
-            Some("bytes 0-19/100"),
-            Some("bytes 10-20/100"),
-            Some("bytes 10-19/99"),
-        ] {
+        for wrong in [None, Some("bytes 0-19/100"), Some("bytes 10-20/100"), Some("bytes 10-19/99")]
+        {
             assert!(check(wrong, &asked, 100).is_err(), "{wrong:?}");
         }
     }

@@ -34,11 +34,7 @@ impl FileSource {
             }
             Ok(meta) => {
                 let name = path.display().to_string();
-                Ok(Some(Self {
-                    path: path.to_owned(),
-                    name,
-                    size: meta.len(),
-                }))
+                Ok(Some(Self { path: path.to_owned(), name, size: meta.len() }))
             }
         }
     }
@@ -46,10 +42,7 @@ impl FileSource {
 
 /// Whether the error says that there is nothing at the path.
 fn is_absent(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 impl ByteSource for FileSource {

@@ -46,18 +46,8 @@ impl HttpSource {
             None => probe_size(&client, &link).await?,
         };
         let since = client.now();
-        let link = tokio::sync::Mutex::new(Current {
-            link,
-            generation: 0,
-            since,
-        });
-        Ok(Self(Arc::new(Remote {
-            client,
-            name,
-            size,
-            relink,
-            link,
-        })))
+        let link = tokio::sync::Mutex::new(Current { link, generation: 0, since });
+        Ok(Self(Arc::new(Remote { client, name, size, relink, link })))
     }
 }
 
@@ -99,18 +89,11 @@ impl Remote {
         if worn || stale == Some(current.generation) {
             let fresh = (self.relink)().await?;
             if let Some(what) = current.link.identity.difference(&fresh.identity) {
-                return Err(Error::Changed {
-                    file: self.name.clone(),
-                    what,
-                });
+                return Err(Error::Changed { file: self.name.clone(), what });
             }
             let since = self.client.now();
             let generation = current.generation + 1;
-            *current = Current {
-                link: fresh,
-                generation,
-                since,
-            };
+            *current = Current { link: fresh, generation, since };
         }
         Ok((current.link.clone(), current.generation))
     }
@@ -165,9 +148,9 @@ impl RangeReader {
             return Ok(None);
         };
         match self.remote.client.chunk(&mut body.answer).await? {
-            Some(chunk) if self.rest.start + chunk.len() as u64 > body.end => Err(
-                Failure::Mismatch("the body is longer than its Content-Range".into()),
-            ),
+            Some(chunk) if self.rest.start + chunk.len() as u64 > body.end => {
+                Err(Failure::Mismatch("the body is longer than its Content-Range".into()))
+            }
             Some(chunk) if chunk.is_empty() => Ok(None),
             Some(chunk) => {
                 self.rest.start += chunk.len() as u64;
@@ -175,9 +158,7 @@ impl RangeReader {
             }
             None if self.rest.start < body.end => {
                 let missing = body.end - self.rest.start;
-                Err(Failure::Broken(format!(
-                    "the answer ended {missing} bytes early"
-                )))
+                Err(Failure::Broken(format!("the answer ended {missing} bytes early")))
             }
             None => {
                 self.body = None;
@@ -192,12 +173,7 @@ impl RangeReader {
         let (link, generation) = remote.link(self.stale).await.map_err(Failure::Fatal)?;
         let client = &remote.client;
         let mut answer = client
-            .send(
-                &Method::GET,
-                &link.url,
-                link.token.as_ref(),
-                range_header(&self.rest),
-            )
+            .send(&Method::GET, &link.url, link.token.as_ref(), range_header(&self.rest))
             .await?;
         let status = answer.status();
         let shown = || SafeUrl(&link.url).to_string();
@@ -228,19 +204,12 @@ impl RangeReader {
         if let Some(encoding) = headers.text(header::CONTENT_ENCODING)
             && !encoding.eq_ignore_ascii_case("identity")
         {
-            return Err(Failure::Mismatch(format!(
-                "the range came encoded as {encoding:?}"
-            )));
+            return Err(Failure::Mismatch(format!("the range came encoded as {encoding:?}")));
         }
         if let Some(kind) = headers.text(header::CONTENT_TYPE)
-            && kind
-                .trim_start()
-                .to_ascii_lowercase()
-                .starts_with("multipart/")
+            && kind.trim_start().to_ascii_lowercase().starts_with("multipart/")
         {
-            return Err(Failure::Mismatch(
-                "one range was asked for, several came".into(),
-            ));
+            return Err(Failure::Mismatch("one range was asked for, several came".into()));
         }
         if content_length(headers.0).is_some_and(|n| n != end - self.rest.start) {
             let what = "Content-Length and Content-Range disagree";
@@ -260,10 +229,7 @@ impl RangeReader {
             }
             failure => {
                 let url = self.remote.link.lock().await.link.url.clone();
-                self.remote
-                    .client
-                    .wait_after(failure, &mut self.budget, &url)
-                    .await
+                self.remote.client.wait_after(failure, &mut self.budget, &url).await
             }
         }
     }
@@ -283,22 +249,14 @@ async fn probe_size(client: &Client, link: &Link) -> Result<u64> {
     let shown = SafeUrl(&link.url).to_string();
     let mut budget = Budget::new();
     loop {
-        let sent = client
-            .send(
-                &Method::GET,
-                &link.url,
-                link.token.as_ref(),
-                range_header(&(0..1)),
-            )
-            .await;
+        let sent =
+            client.send(&Method::GET, &link.url, link.token.as_ref(), range_header(&(0..1))).await;
         let failure = match sent {
             Ok(answer) => match answer.status().as_u16() {
                 206 => {
                     let range = Headers(answer.headers()).text(header::CONTENT_RANGE);
                     return match range.and_then(ContentRange::parse) {
-                        Some(ContentRange::Bytes {
-                            total: Some(total), ..
-                        }) => Ok(total),
+                        Some(ContentRange::Bytes { total: Some(total), .. }) => Ok(total),
                         _ => Err(Error::BadAnswer {
                             url: shown,
                             what: "no header tells the file's length".into(),

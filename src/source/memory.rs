@@ -17,11 +17,7 @@ pub struct MemorySource {
 impl MemorySource {
     /// Serves `bytes` in one chunk.
     pub fn new(name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
-        Self {
-            name: name.into(),
-            bytes: bytes.into(),
-            chunk: usize::MAX,
-        }
+        Self { name: name.into(), bytes: bytes.into(), chunk: usize::MAX }
     }
 
     /// Serves in chunks of at most `bytes` bytes, at least one.
@@ -41,9 +37,7 @@ impl ByteSource for MemorySource {
     }
 
     fn stream(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
-        let inside = usize::try_from(range.start)
-            .ok()
-            .zip(usize::try_from(range.end).ok());
+        let inside = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
         let Some((start, end)) = inside.filter(|&(s, e)| s <= e && e <= self.bytes.len()) else {
             let error = Error::format(&self.name, "the range lies outside the file");
             return stream::iter([Err(error)]).boxed();

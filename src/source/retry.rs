@@ -133,10 +133,7 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn new() -> Self {
-        Self {
-            failed: 0,
-            since: None,
-        }
+        Self { failed: 0, since: None }
     }
 
     /// Tries made since bytes last arrived, for messages.
@@ -204,20 +201,8 @@ mod tests {
     fn tries_run_out_unless_bytes_arrive() {
         let (policy, now) = (Policy::default(), Instant::now());
         let mut budget = Budget::new();
-        let waits: Vec<_> = (0..6)
-            .map(|_| budget.next_wait(&policy, None, now, 0.0))
-            .collect();
-        assert_eq!(
-            waits,
-            [
-                Some(S(1)),
-                Some(S(2)),
-                Some(S(4)),
-                Some(S(8)),
-                Some(S(8)),
-                None
-            ]
-        );
+        let waits: Vec<_> = (0..6).map(|_| budget.next_wait(&policy, None, now, 0.0)).collect();
+        assert_eq!(waits, [Some(S(1)), Some(S(2)), Some(S(4)), Some(S(8)), Some(S(8)), None]);
         budget.refill();
         assert_eq!(budget.next_wait(&policy, None, now, 0.0), Some(S(1)));
     }
@@ -225,17 +210,11 @@ mod tests {
     #[test]
     fn a_wait_that_is_too_long_is_not_begun() {
         let (policy, now) = (Policy::default(), Instant::now());
-        assert_eq!(
-            Budget::new().next_wait(&policy, Some(S(311)), now, 0.0),
-            None
-        );
+        assert_eq!(Budget::new().next_wait(&policy, Some(S(311)), now, 0.0), None);
         let mut budget = Budget::new();
         for _ in 0..3 {
             budget.next_wait(&policy, Some(S(300)), now, 0.0);
         }
-        assert_eq!(
-            budget.next_wait(&policy, Some(S(300)), now + S(700), 0.0),
-            None
-        );
+        assert_eq!(budget.next_wait(&policy, Some(S(300)), now + S(700), 0.0), None);
     }
 }

@@ -20,12 +20,8 @@ pub(super) fn sign(shared: &Shared, name: &str, content: &Content, bound: Option
          &Key-Pair-Id=K2STANDIN&X-Xet-Cas-Uid=public&user_id=public",
         opaque(&signature, 64)
     );
-    let signed = Signed {
-        content: content.clone(),
-        etag: hash,
-        expires,
-        bound: bound.map(str::to_owned),
-    };
+    let signed =
+        Signed { content: content.clone(), etag: hash, expires, bound: bound.map(str::to_owned) };
     let url = format!("{}{target}", shared.ports.address(Host::Cdn));
     links.insert(target, signed);
     url
@@ -37,10 +33,7 @@ pub(super) fn answer(shared: &Shared, request: &Request) -> Answer {
         links.get(&request.target).cloned()
     };
     let Some(signed) = signed else {
-        return Answer::text(
-            403,
-            "Auth failed: SignatureError: the link was not signed here",
-        );
+        return Answer::text(403, "Auth failed: SignatureError: the link was not signed here");
     };
     if signed.expires <= seconds() {
         return expired();
@@ -63,7 +56,5 @@ pub(super) fn expired() -> Answer {
 }
 
 fn seconds() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -20,25 +20,13 @@ pub struct Fault {
 impl Fault {
     /// A fault of the CDN's range answers.
     pub fn cdn(nth: Nth, action: Action) -> Self {
-        Self {
-            on: Host::Cdn,
-            path_end: String::new(),
-            ranged: true,
-            nth,
-            action,
-        }
+        Self { on: Host::Cdn, path_end: String::new(), ranged: true, nth, action }
     }
 
     /// A fault of the Hub's answers to requests whose path ends like this.
     pub fn hub(path_end: &str, nth: Nth, action: Action) -> Self {
         let path_end = path_end.to_owned();
-        Self {
-            on: Host::Hub,
-            path_end,
-            ranged: false,
-            nth,
-            action,
-        }
+        Self { on: Host::Hub, path_end, ranged: false, nth, action }
     }
 }
 
@@ -111,11 +99,7 @@ pub enum Action {
 impl Action {
     /// A status with a body and no headers.
     pub fn status(code: u16, body: &str) -> Self {
-        Self::Status {
-            code,
-            headers: Vec::new(),
-            body: body.to_owned(),
-        }
+        Self::Status { code, headers: Vec::new(), body: body.to_owned() }
     }
 }
 

@@ -16,23 +16,13 @@ pub(super) fn answer(shared: &Shared, request: &Request) -> Answer {
         return plain(shared, request);
     }
     let number = shared.answers.fetch_add(1, Relaxed);
-    let bucket = if request.path().starts_with("/api/") {
-        "api"
-    } else {
-        "resolvers"
-    };
+    let bucket = if request.path().starts_with("/api/") { "api" } else { "resolvers" };
     let rest = QUOTA.saturating_sub(number + 1);
     let mut answer = route(shared, request)
         .header("x-powered-by", "huggingface-moon")
-        .header(
-            "x-request-id",
-            format!("Root=1-{}", opaque(&number.to_string(), 32)),
-        )
+        .header("x-request-id", format!("Root=1-{}", opaque(&number.to_string(), 32)))
         .header("ratelimit", format!("\"{bucket}\";r={rest};t=172"))
-        .header(
-            "ratelimit-policy",
-            format!("\"fixed window\";\"{bucket}\";q={QUOTA};w=300"),
-        )
+        .header("ratelimit-policy", format!("\"fixed window\";\"{bucket}\";q={QUOTA};w=300"))
         .header("vary", "Origin, Accept");
     if request.header("authorization").is_none() {
         answer = answer.header(
@@ -51,15 +41,9 @@ fn route(shared: &Shared, request: &Request) -> Answer {
     if let Some(rest) = path.strip_prefix("/api/models/") {
         return model_info(shared, request, rest);
     }
-    let Some((id, rest)) = path
-        .strip_prefix('/')
-        .and_then(|path| path.split_once("/resolve/"))
+    let Some((id, rest)) = path.strip_prefix('/').and_then(|path| path.split_once("/resolve/"))
     else {
-        return error(
-            404,
-            None,
-            "Sorry, we can't find the page you are looking for.",
-        );
+        return error(404, None, "Sorry, we can't find the page you are looking for.");
     };
     if let Some(canonical) = renamed(shared, id) {
         let query = request.target.strip_prefix(path).unwrap_or_default();
@@ -107,18 +91,12 @@ fn large(
     let location = cdn::sign(shared, &full, &file.content, request.range());
     let xet = opaque(&format!("xet {full}"), 64);
     let hub = shared.ports.address(Host::Hub);
-    let token = format!(
-        "{hub}/api/models/{}/xet-read-token/{}",
-        repository.id,
-        repository.commit()
-    );
+    let token =
+        format!("{hub}/api/models/{}/xet-read-token/{}", repository.id, repository.commit());
     redirect(302, location)
         .header("x-repo-commit", repository.commit())
         .header("x-linked-size", file.content.size().to_string())
-        .header(
-            "x-linked-etag",
-            format!("\"{}\"", opaque(&format!("sha256 {full}"), 64)),
-        )
+        .header("x-linked-etag", format!("\"{}\"", opaque(&format!("sha256 {full}"), 64)))
         .header("x-xet-hash", xet)
         .header("link", format!("<{token}>; rel=\"xet-auth\""))
         .header("accept-ranges", "bytes")
@@ -141,10 +119,7 @@ fn resolve_cache(shared: &Shared, request: &Request, rest: &str) -> Answer {
                     .header("content-type", "text/plain; charset=utf-8")
                     .header(
                         "etag",
-                        format!(
-                            "\"{}\"",
-                            opaque(&format!("git {} {name}", repository.id), 40)
-                        ),
+                        format!("\"{}\"", opaque(&format!("git {} {name}", repository.id), 40)),
                     )
                     .header("x-repo-commit", commit),
                 None => error(404, Some("EntryNotFound"), "Entry not found"),
@@ -158,19 +133,12 @@ fn resolve_cache(shared: &Shared, request: &Request, rest: &str) -> Answer {
 fn model_info(shared: &Shared, request: &Request, rest: &str) -> Answer {
     let (id, revision) = rest.split_once("/revision/").unwrap_or((rest, "main"));
     if let Some(canonical) = renamed(shared, id) {
-        return redirect(
-            307,
-            format!("/api/models/{}", rest.replacen(id, &canonical, 1)),
-        );
+        return redirect(307, format!("/api/models/{}", rest.replacen(id, &canonical, 1)));
     }
     let repository = match find(shared, request, id) {
         Err(refusal) => return refusal,
         Ok(repository) if !repository.knows(&decode(revision)) => {
-            return error(
-                404,
-                Some("RevisionNotFound"),
-                &format!("Invalid rev id: {revision}"),
-            );
+            return error(404, Some("RevisionNotFound"), &format!("Invalid rev id: {revision}"));
         }
         Ok(repository) => repository,
     };
@@ -179,11 +147,7 @@ fn model_info(shared: &Shared, request: &Request, rest: &str) -> Answer {
         Gating::Auto => json!("auto"),
         Gating::Manual => json!("manual"),
     };
-    let siblings: Vec<_> = repository
-        .files
-        .keys()
-        .map(|name| json!({"rfilename": name}))
-        .collect();
+    let siblings: Vec<_> = repository.files.keys().map(|name| json!({"rfilename": name})).collect();
     let body = json!({
         "_id": opaque(&repository.id, 24),
         "id": repository.id,
@@ -209,10 +173,8 @@ fn admit<'s>(
     if repository.gating != Gating::Open
         && (token.is_none() || token != repository.token.as_deref())
     {
-        let known = shared
-            .repositories
-            .iter()
-            .any(|r| r.token.is_some() && r.token.as_deref() == token);
+        let known =
+            shared.repositories.iter().any(|r| r.token.is_some() && r.token.as_deref() == token);
         return Err(match known {
             true => error(
                 403,
@@ -233,11 +195,7 @@ fn admit<'s>(
         });
     }
     if !repository.knows(revision) {
-        return Err(error(
-            404,
-            Some("RevisionNotFound"),
-            &format!("Invalid rev id: {revision}"),
-        ));
+        return Err(error(404, Some("RevisionNotFound"), &format!("Invalid rev id: {revision}")));
     }
     Ok(repository)
 }
@@ -245,22 +203,15 @@ fn admit<'s>(
 /// The repository, if the request may know of it: a private one looks like a missing one.
 fn find<'s>(shared: &'s Shared, request: &Request, id: &str) -> Result<&'s Repository, Answer> {
     let token = bearer(request);
-    let known = shared
-        .repositories
-        .iter()
-        .any(|r| r.token.is_some() && r.token.as_deref() == token);
-    let found = shared
-        .repositories
-        .iter()
-        .find(|repository| repository.id == id);
+    let known =
+        shared.repositories.iter().any(|r| r.token.is_some() && r.token.as_deref() == token);
+    let found = shared.repositories.iter().find(|repository| repository.id == id);
     match found.filter(|r| !r.private || (token.is_some() && token == r.token.as_deref())) {
         Some(repository) => Ok(repository),
         None if known => Err(error(404, Some("RepoNotFound"), "Repository not found")),
-        None if token.is_some() => Err(error(
-            401,
-            None,
-            "Invalid credentials in Authorization header",
-        )),
+        None if token.is_some() => {
+            Err(error(401, None, "Invalid credentials in Authorization header"))
+        }
         None => Err(error(401, None, "Invalid username or password.")),
     }
 }
@@ -272,11 +223,7 @@ fn bearer(request: &Request) -> Option<&str> {
 /// The canonical id, where another name was used: an old one, or another case.
 fn renamed(shared: &Shared, id: &str) -> Option<String> {
     let exact = |repository: &&Repository| repository.id == id;
-    if shared
-        .repositories
-        .iter()
-        .any(|repository| exact(&repository))
-    {
+    if shared.repositories.iter().any(|repository| exact(&repository)) {
         return None;
     }
     let other = shared.repositories.iter().find(|repository| {
@@ -286,12 +233,9 @@ fn renamed(shared: &Shared, id: &str) -> Option<String> {
 }
 
 fn redirect(status: u16, location: String) -> Answer {
-    Answer::text(
-        status,
-        format!("Temporary Redirect. Redirecting to {location}"),
-    )
-    .header("content-type", "text/plain; charset=utf-8")
-    .header("location", location)
+    Answer::text(status, format!("Temporary Redirect. Redirecting to {location}"))
+        .header("content-type", "text/plain; charset=utf-8")
+        .header("location", location)
 }
 
 fn error(status: u16, code: Option<&str>, message: &str) -> Answer {
@@ -307,13 +251,8 @@ fn error(status: u16, code: Option<&str>, message: &str) -> Answer {
 /// A plain static web server.
 fn plain(shared: &Shared, request: &Request) -> Answer {
     let found = shared.repositories.iter().find_map(|repository| {
-        let rest = request
-            .path()
-            .strip_prefix('/')?
-            .strip_prefix(&repository.id)?;
-        repository
-            .files
-            .get(&decode(rest.strip_prefix("/resolve/main/")?))
+        let rest = request.path().strip_prefix('/')?.strip_prefix(&repository.id)?;
+        repository.files.get(&decode(rest.strip_prefix("/resolve/main/")?))
     });
     match found {
         Some(found) => file(found.content.clone(), request.range()),

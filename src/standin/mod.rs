@@ -90,21 +90,13 @@ impl Builder {
             plain: self.plain,
             chunk: self.chunk.unwrap_or(64 << 10),
             lifetime: self.lifetime.unwrap_or(Duration::from_secs(3600)),
-            ports: Ports {
-                hub: port(&hub)?,
-                cdn: port(&cdn)?,
-                elsewhere: port(&elsewhere)?,
-            },
+            ports: Ports { hub: port(&hub)?, cdn: port(&cdn)?, elsewhere: port(&elsewhere)? },
             log: Log::default(),
             links: Mutex::default(),
             answers: AtomicU64::new(0),
         });
-        let listeners = [
-            (hub, Host::Hub),
-            (cdn, Host::Cdn),
-            (elsewhere, Host::Elsewhere),
-        ]
-        .map(|(listener, host)| tokio::spawn(wire::serve(listener, host, Arc::clone(&shared))));
+        let listeners = [(hub, Host::Hub), (cdn, Host::Cdn), (elsewhere, Host::Elsewhere)]
+            .map(|(listener, host)| tokio::spawn(wire::serve(listener, host, Arc::clone(&shared))));
         Ok(StandIn { shared, listeners })
     }
 }

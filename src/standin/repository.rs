@@ -118,17 +118,8 @@ impl Repository {
         size: u64,
         make: impl Fn(u64, usize) -> Bytes + Send + Sync + 'static,
     ) -> Self {
-        let content = Content::Made {
-            size,
-            make: Arc::new(make),
-        };
-        self.files.insert(
-            path.to_owned(),
-            File {
-                content,
-                large: true,
-            },
-        );
+        let content = Content::Made { size, make: Arc::new(make) };
+        self.files.insert(path.to_owned(), File { content, large: true });
         self
     }
 

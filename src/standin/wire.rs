@@ -34,12 +34,7 @@ impl Answer {
     pub(super) fn text(status: u16, body: impl Into<String>) -> Self {
         let body = Bytes::from(body.into());
         let range = 0..body.len() as u64;
-        Self {
-            status,
-            headers: Vec::new(),
-            content: Content::Held(body),
-            range,
-        }
+        Self { status, headers: Vec::new(), content: Content::Held(body), range }
     }
 
     pub(super) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -62,9 +57,7 @@ pub(super) async fn serve(listener: TcpListener, host: Host, shared: Arc<Shared>
             });
             let io = TokioIo::new(socket);
             // A client that goes away is no failure of the server.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(io, service)
-                .await;
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
         });
     }
 }
@@ -77,17 +70,10 @@ fn answer(
     host: Host,
     request: &hyper::Request<Incoming>,
 ) -> io::Result<Response<Body>> {
-    let target = request
-        .uri()
-        .path_and_query()
-        .map_or("/", |target| target.as_str())
-        .to_owned();
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str()).to_owned();
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let headers: Vec<(String, String)> = request
-        .headers()
-        .iter()
-        .map(|(n, v)| (n.as_str().to_owned(), text(v)))
-        .collect();
+    let headers: Vec<(String, String)> =
+        request.headers().iter().map(|(n, v)| (n.as_str().to_owned(), text(v))).collect();
     let mut entry = Request {
         host,
         method: request.method().as_str().to_owned(),
@@ -99,9 +85,7 @@ fn answer(
     let action = {
         let mut faults = shared.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let ranged = entry.range().is_some();
-        faults
-            .iter_mut()
-            .find_map(|fault| fault.strike(host, entry.path(), ranged))
+        faults.iter_mut().find_map(|fault| fault.strike(host, entry.path(), ranged))
     };
     let stray = host != Host::Hub && entry.header("authorization").is_some();
     let mut answer = match (&action, host) {
@@ -110,17 +94,9 @@ fn answer(
             shared.log.add(entry);
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
-        (
-            Some(Action::Status {
-                code,
-                headers,
-                body,
-            }),
-            _,
-        ) => Answer {
-            headers: headers.clone(),
-            ..Answer::text(*code, body.clone())
-        },
+        (Some(Action::Status { code, headers, body }), _) => {
+            Answer { headers: headers.clone(), ..Answer::text(*code, body.clone()) }
+        }
         (Some(Action::Expired), _) => cdn::expired(),
         (Some(Action::IgnoreRange), _) => {
             let mut whole = entry.clone();
@@ -167,14 +143,8 @@ fn answer(
         }
     }
     let (content, chunk) = (answer.content, shared.chunk as u64);
-    let end = if head {
-        answer.range.start
-    } else {
-        answer.range.end
-    };
-    let stop = stop
-        .map(|after| answer.range.start + after)
-        .filter(|_| !head);
+    let end = if head { answer.range.start } else { answer.range.end };
+    let stop = stop.map(|after| answer.range.start + after).filter(|_| !head);
     let chunks = stream::unfold(answer.range.start, move |at| {
         let (content, sent) = (content.clone(), Arc::clone(&sent));
         async move {
@@ -184,9 +154,7 @@ fn answer(
                 }
                 return Some((Err(io::ErrorKind::ConnectionReset.into()), u64::MAX));
             }
-            let to = end
-                .min(at.saturating_add(chunk))
-                .min(stop.unwrap_or(u64::MAX));
+            let to = end.min(at.saturating_add(chunk)).min(stop.unwrap_or(u64::MAX));
             if at >= to {
                 return None;
             }
@@ -220,23 +188,16 @@ fn set_range(answer: &mut Answer, write: impl Fn(&Range<u64>, u64) -> String) {
 /// Several ranges at a time are not supported and get the whole file.
 pub(super) fn file(content: Content, range: Option<&str>) -> Answer {
     let size = content.size();
-    let asked = range
-        .and_then(|range| range.strip_prefix("bytes="))
-        .and_then(|range| {
-            let (first, last) = range.split_once('-')?;
-            match (first.parse::<u64>().ok(), last.parse::<u64>().ok()) {
-                (Some(first), Some(last)) => Some(first..size.min(last.checked_add(1)?)),
-                (Some(first), None) if last.is_empty() => Some(first..size),
-                (None, Some(last)) if first.is_empty() => Some(size.saturating_sub(last)..size),
-                _ => None,
-            }
-        });
-    let answer = Answer {
-        status: 200,
-        headers: Vec::new(),
-        content,
-        range: 0..size,
-    };
+    let asked = range.and_then(|range| range.strip_prefix("bytes=")).and_then(|range| {
+        let (first, last) = range.split_once('-')?;
+        match (first.parse::<u64>().ok(), last.parse::<u64>().ok()) {
+            (Some(first), Some(last)) => Some(first..size.min(last.checked_add(1)?)),
+            (Some(first), None) if last.is_empty() => Some(first..size),
+            (None, Some(last)) if first.is_empty() => Some(size.saturating_sub(last)..size),
+            _ => None,
+        }
+    });
+    let answer = Answer { status: 200, headers: Vec::new(), content, range: 0..size };
     let answer = answer.header("accept-ranges", "bytes");
     match asked {
         None => answer,
@@ -245,12 +206,7 @@ pub(super) fn file(content: Content, range: Option<&str>) -> Answer {
             .header("accept-ranges", "bytes"),
         Some(range) => {
             let told = format!("bytes {}-{}/{size}", range.start, range.end - 1);
-            Answer {
-                status: 206,
-                range,
-                ..answer
-            }
-            .header("content-range", told)
+            Answer { status: 206, range, ..answer }.header("content-range", told)
         }
     }
 }

@@ -34,24 +34,14 @@ impl Vocabulary {
         };
         let tokenizer = Tokenizer::from_bytes(json).map_err(|e| wrong(&e))?;
         let size = tokenizer.get_vocab_size(true) as u64;
-        let end = tokenizer
-            .get_vocab(true)
-            .values()
-            .max()
-            .map_or(0, |&id| u64::from(id) + 1);
+        let end = tokenizer.get_vocab(true).values().max().map_or(0, |&id| u64::from(id) + 1);
         let added = tokenizer.get_added_tokens_decoder().into_keys().collect();
         let decoder = serde_json::to_string(&tokenizer.get_decoder()).map_err(|e| wrong(&e))?;
         let spelling = match decoder.contains("\"ByteLevel\"") {
             true => Spelling::ByteLevel(byte_alphabet()),
             false => Spelling::Fallback,
         };
-        Ok(Self {
-            tokenizer,
-            size,
-            end,
-            added,
-            spelling,
-        })
+        Ok(Self { tokenizer, size, end, added, spelling })
     }
 
     /// How many ids the tokenizer has.
@@ -70,11 +60,7 @@ impl Vocabulary {
             .ok()
             .and_then(|id| self.tokenizer.id_to_token(id).map(|entry| (id, entry)));
         let Some((id, entry)) = entry else {
-            let absent = if row < self.end {
-                Absent::Hole
-            } else {
-                Absent::Past
-            };
+            let absent = if row < self.end { Absent::Hole } else { Absent::Past };
             return Token {
                 row,
                 text: String::new(),
@@ -85,14 +71,9 @@ impl Vocabulary {
         };
         let special = self.added.contains(&id);
         // Decoding fails for broken decoders only; the entry itself is the next best name.
-        let text = self
-            .tokenizer
-            .decode(&[id], false)
-            .unwrap_or_else(|_| entry.clone());
+        let text = self.tokenizer.decode(&[id], false).unwrap_or_else(|_| entry.clone());
         let bytes = match text.contains(char::REPLACEMENT_CHARACTER) && !special {
-            true => self
-                .bytes(&entry)
-                .filter(|bytes| std::str::from_utf8(bytes).is_err()),
+            true => self.bytes(&entry).filter(|bytes| std::str::from_utf8(bytes).is_err()),
             false => None,
         };
         Token {
@@ -125,11 +106,7 @@ fn byte_alphabet() -> HashMap<char, u8> {
     let mut others = (0x100u32..).filter_map(char::from_u32);
     (0..=255u8)
         .filter_map(|b| {
-            let c = if itself(b) {
-                char::from(b)
-            } else {
-                others.next()?
-            };
+            let c = if itself(b) { char::from(b) } else { others.next()? };
             Some((c, b))
         })
         .collect()
@@ -143,29 +120,15 @@ mod tests {
     fn the_byte_alphabet_is_gpt2s() {
         let alphabet = byte_alphabet();
         assert_eq!(alphabet.len(), 256);
-        for (c, byte) in [
-            ('Ġ', b' '),
-            ('Ċ', b'\n'),
-            ('!', b'!'),
-            ('Ń', 0xad),
-            ('ÿ', 0xff),
-        ] {
+        for (c, byte) in [('Ġ', b' '), ('Ċ', b'\n'), ('!', b'!'), ('Ń', 0xad), ('ÿ', 0xff)] {
             assert_eq!(alphabet[&c], byte);
         }
     }
 
     #[test]
     fn a_broken_tokenizer_is_an_error() {
-        for json in [
-            "",
-            "{}",
-            "[1]",
-            r#"{"version":"1.0","model":{"type":"BPE"}}"#,
-        ] {
-            assert!(
-                Vocabulary::parse("tokenizer.json", json.as_bytes()).is_err(),
-                "{json}"
-            );
+        for json in ["", "{}", "[1]", r#"{"version":"1.0","model":{"type":"BPE"}}"#] {
+            assert!(Vocabulary::parse("tokenizer.json", json.as_bytes()).is_err(), "{json}");
         }
     }
 }

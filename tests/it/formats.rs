@@ -6,10 +6,7 @@ use std::collections::HashMap;
 use std::process::Stdio;
 
 fn lines(output: &[u8]) -> Vec<Value> {
-    text(output)
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    text(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 fn kind(line: &Value) -> &str {
@@ -23,12 +20,7 @@ fn a_json_report_reads_back_as_the_librarys_own() {
     let report: Report = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(serde_json::to_value(&report).unwrap(), json(&output));
     let report = json(&output);
-    let mut names: Vec<&str> = report
-        .as_object()
-        .unwrap()
-        .keys()
-        .map(String::as_str)
-        .collect();
+    let mut names: Vec<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
     names.sort_unstable();
     assert_eq!(
         names,
@@ -67,16 +59,11 @@ fn lines_come_in_order_and_name_each_row_found_equal_once() {
     let output = world.run(&["org/many-groups", "--format", "jsonl"]);
     let lines = lines(&output.stdout);
     let expected = expected("many-groups");
-    assert_eq!(
-        (kind(&lines[0]), kind(lines.last().unwrap())),
-        ("start", "summary")
-    );
+    assert_eq!((kind(&lines[0]), kind(lines.last().unwrap())), ("start", "summary"));
     assert_eq!(lines[0]["matrix"]["tensor"], expected["matrix"]["tensor"]);
     let order: Vec<&str> = lines.iter().map(kind).collect();
     assert!(order.is_sorted_by_key(|kind| {
-        ["start", "duplicate", "group", "summary"]
-            .iter()
-            .position(|k| k == kind)
+        ["start", "duplicate", "group", "summary"].iter().position(|k| k == kind)
     }));
 
     let of = |wanted: &'static str| lines.iter().filter(move |line| kind(line) == wanted);
@@ -87,19 +74,12 @@ fn lines_come_in_order_and_name_each_row_found_equal_once() {
     for (number, (group, expected)) in groups.iter().zip(expected_groups).enumerate() {
         assert_eq!(group["rows"], expected["rows"]);
         group_of.extend(
-            group["rows"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|r| (r.as_u64().unwrap(), number)),
+            group["rows"].as_array().unwrap().iter().map(|r| (r.as_u64().unwrap(), number)),
         );
     }
     let mut seen: Vec<u64> = of("duplicate")
         .map(|line| {
-            let (row, same) = (
-                line["row"].as_u64().unwrap(),
-                line["same_as"].as_u64().unwrap(),
-            );
+            let (row, same) = (line["row"].as_u64().unwrap(), line["same_as"].as_u64().unwrap());
             assert_eq!(group_of[&row], group_of[&same]);
             row
         })
@@ -107,15 +87,9 @@ fn lines_come_in_order_and_name_each_row_found_equal_once() {
     let all = seen.len();
     seen.sort_unstable();
     seen.dedup();
-    assert_eq!(
-        (seen.len(), all as u64),
-        (all, expected["bits"]["excess"].as_u64().unwrap())
-    );
+    assert_eq!((seen.len(), all as u64), (all, expected["bits"]["excess"].as_u64().unwrap()));
     let summary = lines.last().unwrap();
-    assert_eq!(
-        summary["duplicates"]["members"],
-        expected["bits"]["members"]
-    );
+    assert_eq!(summary["duplicates"]["members"], expected["bits"]["members"]);
     assert_eq!(summary["matrix_digest"], expected["matrix_digest"]);
 }
 
@@ -126,12 +100,7 @@ fn a_failure_ends_the_lines_with_an_error_and_no_summary() {
     assert_eq!(output.status.code(), Some(2));
     let lines = lines(&output.stdout);
     assert_eq!(lines.iter().map(kind).collect::<Vec<_>>(), ["error"]);
-    assert!(
-        lines[0]["message"]
-            .as_str()
-            .unwrap()
-            .contains("score.weight")
-    );
+    assert!(lines[0]["message"].as_str().unwrap().contains("score.weight"));
 }
 
 #[test]
@@ -140,14 +109,8 @@ fn csv_has_a_line_for_each_member() {
     let output = world.run(&["org/demo", "--format", "csv"]);
     let all = text(&output.stdout);
     let expected = expected("demo");
-    assert_eq!(
-        all.lines().next(),
-        Some("matrix,group,size,digest,row,text,class")
-    );
-    assert_eq!(
-        all.lines().count() as u64 - 1,
-        expected["bits"]["members"].as_u64().unwrap()
-    );
+    assert_eq!(all.lines().next(), Some("matrix,group,size,digest,row,text,class"));
+    assert_eq!(all.lines().count() as u64 - 1, expected["bits"]["members"].as_u64().unwrap());
     let first = &expected["bits"]["groups"][0];
     let row = &first["rows"][0];
     let start = format!(
@@ -163,10 +126,7 @@ fn csv_has_a_line_for_each_member() {
 fn ids_are_the_members() {
     let world = World::of("many-groups");
     let output = world.run(&["org/many-groups", "--format", "ids"]);
-    let ids: Vec<u64> = text(&output.stdout)
-        .lines()
-        .map(|line| line.parse().unwrap())
-        .collect();
+    let ids: Vec<u64> = text(&output.stdout).lines().map(|line| line.parse().unwrap()).collect();
     let expected = expected("many-groups");
     let groups = expected["bits"]["groups"].as_array().unwrap();
     let mut members: Vec<u64> = groups
@@ -192,10 +152,7 @@ fn the_text_report_has_the_figures_and_keeps_to_80_columns() {
     ] {
         assert!(shown.lines().any(|l| l == line), "{line:?} not in {shown}");
     }
-    assert!(
-        shown.lines().all(|line| line.chars().count() <= 80),
-        "{shown}"
-    );
+    assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
     assert!(!shown.contains('\u{1b}'));
     assert_eq!(text(&output.stderr), "");
     let none = world.run(&[fixture("no-group").to_str().unwrap()]);
@@ -205,20 +162,10 @@ fn the_text_report_has_the_figures_and_keeps_to_80_columns() {
 #[test]
 fn listings_are_cut_where_they_are_told_to_be() {
     let world = World::of("demo");
-    let shown = world.run(&[
-        "org/demo",
-        "--max-groups",
-        "2",
-        "--max-tokens",
-        "3",
-        "--min-size",
-        "5",
-    ]);
+    let shown =
+        world.run(&["org/demo", "--max-groups", "2", "--max-tokens", "3", "--min-size", "5"]);
     let shown = text(&shown.stdout);
-    assert_eq!(
-        shown.matches("Group ").count() - shown.matches("Group size").count(),
-        2
-    );
+    assert_eq!(shown.matches("Group ").count() - shown.matches("Group size").count(), 2);
     assert!(
         shown.contains("… and 87 more tokens") && shown.contains("… and 4 more groups"),
         "{shown}"
@@ -227,13 +174,7 @@ fn listings_are_cut_where_they_are_told_to_be() {
     assert_eq!(listed["duplicates"]["groups"].as_array().unwrap().len(), 6);
     assert_eq!(listed["duplicates"]["groups_total"], 9);
     let members = world.scan(&["org/demo", "--max-tokens", "1"]);
-    assert_eq!(
-        members["duplicates"]["groups"][0]["rows"]
-            .as_array()
-            .unwrap()
-            .len(),
-        90
-    );
+    assert_eq!(members["duplicates"]["groups"][0]["rows"].as_array().unwrap().len(), 90);
 }
 
 #[test]
@@ -252,9 +193,7 @@ fn every_form_goes_to_files_beside_standard_output() {
     let folder = tempfile::tempdir().unwrap();
     let forms = ["text", "json", "jsonl", "csv", "markdown", "ids"];
     let path = |form: &str| folder.path().join(form);
-    let outputs: Vec<String> = forms
-        .map(|form| format!("{form}:{}", path(form).display()))
-        .into();
+    let outputs: Vec<String> = forms.map(|form| format!("{form}:{}", path(form).display())).into();
     let mut args = vec!["org/demo", "--format", "ids"];
     args.extend(outputs.iter().flat_map(|output| ["-o", output]));
     std::fs::write(path("json"), "old").unwrap();
@@ -263,14 +202,7 @@ fn every_form_goes_to_files_beside_standard_output() {
     assert_eq!(std::fs::read(path("ids")).unwrap(), output.stdout);
     let report: Report = serde_json::from_slice(&std::fs::read(path("json")).unwrap()).unwrap();
     assert_eq!(report.duplicates.groups_total, 9);
-    assert_eq!(
-        kind(
-            lines(&std::fs::read(path("jsonl")).unwrap())
-                .last()
-                .unwrap()
-        ),
-        "summary"
-    );
+    assert_eq!(kind(lines(&std::fs::read(path("jsonl")).unwrap()).last().unwrap()), "summary");
     for form in ["text", "csv", "markdown"] {
         assert_eq!(std::fs::read(path(form)).unwrap(), {
             let mut stdout = world.run(&["org/demo", "--format", form]).stdout;
@@ -281,10 +213,7 @@ fn every_form_goes_to_files_beside_standard_output() {
             stdout
         });
     }
-    assert_eq!(
-        std::fs::read_dir(folder.path()).unwrap().count(),
-        forms.len()
-    );
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), forms.len());
 }
 
 #[test]
@@ -293,10 +222,7 @@ fn a_failed_run_leaves_files_as_they_were() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("report.json");
     std::fs::write(&path, "old").unwrap();
-    refused(
-        &world.run(&["org/classifier", "-o", &format!("json:{}", path.display())]),
-        "score",
-    );
+    refused(&world.run(&["org/classifier", "-o", &format!("json:{}", path.display())]), "score");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
@@ -313,25 +239,14 @@ fn a_reader_that_goes_away_is_no_failure() {
             .unwrap();
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
-        assert_eq!(
-            (output.status.code(), text(&output.stderr)),
-            (Some(0), ""),
-            "{format}"
-        );
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""), "{format}");
     }
 }
 
 #[test]
 fn completions_and_the_manual_are_printed() {
-    for args in [
-        &["completions", "bash"][..],
-        &["completions", "zsh"],
-        &["man"],
-    ] {
+    for args in [&["completions", "bash"][..], &["completions", "zsh"], &["man"]] {
         let output = bare(args).output().unwrap();
-        assert!(
-            output.status.success() && text(&output.stdout).contains("max"),
-            "{args:?}"
-        );
+        assert!(output.status.success() && text(&output.stdout).contains("max"), "{args:?}");
     }
 }

@@ -5,9 +5,7 @@ use std::process::{Child, Stdio};
 /// The most memory that the process has held so far, by the operating system's own figure.
 fn peak_kilobytes(child: &Child) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
@@ -41,11 +39,8 @@ fn a_matrix_far_larger_than_the_bound_is_scanned_within_it() {
     let world = World::new(StandIn::builder().repository(repository));
     let path = world.home.path().join("report.json");
     let output = format!("json:{}", path.display());
-    let mut child = world
-        .command(&["org/wide", "-q", "-o", &output])
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child =
+        world.command(&["org/wide", "-q", "-o", &output]).stdout(Stdio::null()).spawn().unwrap();
     let mut peak = 0;
     while child.try_wait().unwrap().is_none() {
         peak = peak.max(peak_kilobytes(&child).unwrap_or(0));

@@ -19,15 +19,10 @@ fn world() -> World {
                     .token("hf_in"),
             )
             .repository(
-                Repository::new("org/hidden")
-                    .file("config.json", "{}")
-                    .private()
-                    .token("hf_in"),
+                Repository::new("org/hidden").file("config.json", "{}").private().token("hf_in"),
             )
             .repository(
-                Repository::new("org/bin")
-                    .file("config.json", "{}")
-                    .file("pytorch_model.bin", "x"),
+                Repository::new("org/bin").file("config.json", "{}").file("pytorch_model.bin", "x"),
             )
             .repository(Repository::new("org/gguf").file("m.Q4_K_M.gguf", "x"))
             .repository(
@@ -55,27 +50,15 @@ fn codec() -> Vec<u8> {
 fn models_that_cannot_be_read_are_refused_with_what_to_do() {
     let world = world();
     for (args, says) in [
-        (
-            &["org/none"][..],
-            "no such repository, or it is private and no token was sent",
-        ),
-        (
-            &["org/none", "--token", "hf_in"],
-            "no such repository, or the token may not see it",
-        ),
+        (&["org/none"][..], "no such repository, or it is private and no token was sent"),
+        (&["org/none", "--token", "hf_in"], "no such repository, or the token may not see it"),
         (&["org/none", "--token", "hf_bad"], "Invalid credentials"),
         (&["org/hidden"], "--token or HF_TOKEN"),
         (&["org/gated"], "ask for access"),
         (&["org/gated", "--token", "hf_bad"], "access"),
         (&["org/tied@none"], "no revision named none"),
-        (
-            &["org/tied", "--file", "none.safetensors"],
-            "none.safetensors: no such file",
-        ),
-        (
-            &["org/tied", "--file", "../x.safetensors"],
-            "no path inside a repository",
-        ),
+        (&["org/tied", "--file", "none.safetensors"], "none.safetensors: no such file"),
+        (&["org/tied", "--file", "../x.safetensors"], "no path inside a repository"),
         (&["org/tied", "--tensor", "none"], "no tensor of that name"),
         (&["org/bin"], "pytorch_model.bin"),
         (&["org/gguf"], "GGUF"),
@@ -92,10 +75,7 @@ fn models_that_cannot_be_read_are_refused_with_what_to_do() {
         (&["org/tied@a", "--revision", "b"], "different revisions"),
     ] {
         refused(&world.run(args), says);
-        let inspect: Vec<&str> = ["inspect"]
-            .into_iter()
-            .chain(args.iter().copied())
-            .collect();
+        let inspect: Vec<&str> = ["inspect"].into_iter().chain(args.iter().copied()).collect();
         refused(&world.run(&inspect), says);
     }
 }
@@ -112,11 +92,7 @@ fn a_server_that_ignores_ranges_is_refused_before_the_file_is_sent() {
     let big = generated("org/big", 20_000, 1024, 7);
     let world = World::new(StandIn::builder().repository(big).plain().fault(ignores));
     refused(&world.run(&["org/big"]), "ignores range requests");
-    assert!(
-        world.hub.bytes_sent() < 5_000_000,
-        "{}",
-        world.hub.bytes_sent()
-    );
+    assert!(world.hub.bytes_sent() < 5_000_000, "{}", world.hub.bytes_sent());
 }
 
 #[test]
@@ -158,26 +134,16 @@ fn a_file_that_is_no_checkpoint_is_refused_whatever_its_name() {
     for name in ["model", "model.bin", "notes.txt"] {
         let path = folder.path().join(name);
         std::fs::write(&path, "plain text, longer than eight bytes").unwrap();
-        refused(
-            &world.run(&[path.to_str().unwrap()]),
-            "not a safetensors file",
-        );
+        refused(&world.run(&[path.to_str().unwrap()]), "not a safetensors file");
     }
-    refused(
-        &world.run(&[folder.path().to_str().unwrap()]),
-        "no safetensors weights",
-    );
+    refused(&world.run(&[folder.path().to_str().unwrap()]), "no safetensors weights");
 }
 
 #[test]
 fn an_index_that_lies_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let place = |name: &str| folder.path().join(name);
-    std::fs::copy(
-        fixture("untied").join("model.safetensors"),
-        place("one.safetensors"),
-    )
-    .unwrap();
+    std::fs::copy(fixture("untied").join("model.safetensors"), place("one.safetensors")).unwrap();
     let world = World::new(StandIn::builder());
     for (shard, tensor, says) in [
         ("../one.safetensors", "lm_head.weight", "no file beside it"),
@@ -203,10 +169,7 @@ fn broken_small_files_are_named() {
     let world = World::new(StandIn::builder());
     for config in ["", "<html>", "[]", &"[".repeat(100_000)] {
         std::fs::write(folder.path().join("config.json"), config).unwrap();
-        refused(
-            &world.run(&[folder.path().to_str().unwrap()]),
-            "config.json",
-        );
+        refused(&world.run(&[folder.path().to_str().unwrap()]), "config.json");
     }
 }
 
@@ -233,16 +196,10 @@ fn a_report_that_cannot_be_written_is_an_error_before_anything_is_printed() {
     let world = World::of("tied");
     let model = fixture("tied");
     let model = model.to_str().unwrap();
-    refused(
-        &world.run(&[model, "-o", "json:/no/such/folder/x.json"]),
-        "/no/such/folder/x.json",
-    );
+    refused(&world.run(&[model, "-o", "json:/no/such/folder/x.json"]), "/no/such/folder/x.json");
     if Path::new("/dev/full").exists() {
         for format in ["text", "json", "csv", "markdown", "ids"] {
-            refused(
-                &world.run(&[model, "-o", &format!("{format}:/dev/full")]),
-                "/dev/full",
-            );
+            refused(&world.run(&[model, "-o", &format!("{format}:/dev/full")]), "/dev/full");
         }
         refused(&world.run(&[model, "-o", "jsonl:/dev/full"]), "/dev/full");
     }

@@ -3,9 +3,7 @@ use singularity_survey::standin::{Action, Fault, Gating, Host, Nth, Repository, 
 
 /// The requests that resolve a name: each file once, however many hops its redirect takes.
 fn resolves(log: &[Request]) -> Vec<&Request> {
-    log.iter()
-        .filter(|r| r.host == Host::Hub && r.path().contains("/resolve/"))
-        .collect()
+    log.iter().filter(|r| r.host == Host::Hub && r.path().contains("/resolve/")).collect()
 }
 
 #[test]
@@ -38,20 +36,13 @@ fn the_commit_of_the_first_answer_is_in_every_later_url() {
 
 #[test]
 fn a_revision_may_be_a_branch_a_tag_a_commit_or_a_pull_request() {
-    let repository = repository("tied")
-        .revision("v1.0")
-        .revision("refs/pr/1")
-        .revision("a/b");
+    let repository = repository("tied").revision("v1.0").revision("refs/pr/1").revision("a/b");
     let commit = repository.commit().to_owned();
     let world = World::new(StandIn::builder().repository(repository));
     for revision in ["main", "v1.0", "refs/pr/1", "a/b", &commit] {
         for args in [
             vec![format!("org/tied@{revision}")],
-            vec![
-                "org/tied".to_owned(),
-                "--revision".to_owned(),
-                revision.to_owned(),
-            ],
+            vec!["org/tied".to_owned(), "--revision".to_owned(), revision.to_owned()],
         ] {
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
             let report = world.scan(&args);
@@ -81,10 +72,7 @@ fn weights_are_looked_up_by_head() {
     world.scan(&["org/tied"]);
     for request in world.hub.log() {
         if request.path().ends_with(".safetensors") {
-            assert!(
-                request.method == "HEAD" || request.range().is_some(),
-                "{request:?}"
-            );
+            assert!(request.method == "HEAD" || request.range().is_some(), "{request:?}");
         }
     }
 }
@@ -92,23 +80,11 @@ fn weights_are_looked_up_by_head() {
 #[test]
 fn a_server_that_refuses_head_is_asked_for_one_byte() {
     let refuses = Fault::hub("/model.safetensors", Nth::Only(0), Action::status(405, ""));
-    let world = World::new(
-        StandIn::builder()
-            .repository(repository("tied"))
-            .plain()
-            .fault(refuses),
-    );
-    agree(
-        &world.scan(&["org/tied"]),
-        &expected("tied"),
-        "bits",
-        "no HEAD",
-    );
+    let world =
+        World::new(StandIn::builder().repository(repository("tied")).plain().fault(refuses));
+    agree(&world.scan(&["org/tied"]), &expected("tied"), "bits", "no HEAD");
     let log = world.hub.log();
-    assert!(
-        log.iter()
-            .any(|request| request.range() == Some("bytes=0-0"))
-    );
+    assert!(log.iter().any(|request| request.range() == Some("bytes=0-0")));
 }
 
 #[test]
@@ -119,11 +95,7 @@ fn the_token_is_seen_by_the_endpoint_alone() {
     agree(&report, &expected("tied"), "bits", "gated");
     for request in world.hub.log() {
         let token = request.header("authorization");
-        assert_eq!(
-            token,
-            (request.host == Host::Hub).then_some("Bearer hf_good"),
-            "{request:?}"
-        );
+        assert_eq!(token, (request.host == Host::Hub).then_some("Bearer hf_good"), "{request:?}");
     }
 }
 
@@ -142,10 +114,7 @@ fn little_is_sent_beyond_the_matrix_and_the_small_files() {
     let world = World::new(StandIn::builder().repository(generated("org/big", rows, row_bytes, 7)));
     let report = world.scan(&["org/big"]);
     let sent = world.hub.bytes_sent();
-    assert!(
-        sent >= rows * row_bytes && sent < rows * row_bytes + 300_000,
-        "{sent}"
-    );
+    assert!(sent >= rows * row_bytes && sent < rows * row_bytes + 300_000, "{sent}");
     // What the report says of the transfer is what the server saw.
     assert_eq!(report["transfer"]["requests"], world.hub.log().len());
     assert_eq!(report["transfer"]["bytes"], sent);
@@ -172,10 +141,7 @@ fn a_folder_of_a_repository_is_a_model_of_its_own() {
     }
     let world = World::new(StandIn::builder().repository(repository));
     let page = format!("{}/org/pipe/tree/main/text_encoder", world.hub.endpoint());
-    for args in [
-        vec!["org/pipe", "--file", "text_encoder/"],
-        vec![page.as_str()],
-    ] {
+    for args in [vec!["org/pipe", "--file", "text_encoder/"], vec![page.as_str()]] {
         let report = world.scan(&args);
         assert_eq!(report["matrix"]["file"], "text_encoder/model.safetensors");
         assert_eq!(report["matrix_digest"], expected("tied")["matrix_digest"]);
@@ -191,43 +157,19 @@ fn where_a_single_file_and_an_index_differ_the_single_file_is_read_and_the_repor
     let world = World::new(StandIn::builder().repository(both));
     let report = world.scan(&["org/two-shards"]);
     assert_eq!(report["matrix_digest"], expected("untied")["matrix_digest"]);
-    assert!(
-        report["warnings"][0]
-            .as_str()
-            .unwrap()
-            .contains("model.safetensors.index.json")
-    );
+    assert!(report["warnings"][0].as_str().unwrap().contains("model.safetensors.index.json"));
     let args = ["org/two-shards", "--file", "model.safetensors.index.json"];
-    assert_eq!(
-        world.scan(&args)["matrix_digest"],
-        expected("two-shards")["matrix_digest"]
-    );
+    assert_eq!(world.scan(&args)["matrix_digest"], expected("two-shards")["matrix_digest"]);
 }
 
 #[test]
 fn the_demonstration_needs_nothing_and_tells_what_it_cost() {
-    let output = bare(&["demo"])
-        .env("http_proxy", "http://127.0.0.1:9")
-        .output()
-        .unwrap();
+    let output = bare(&["demo"]).env("http_proxy", "http://127.0.0.1:9").output().unwrap();
     let shown = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let groups = expected("demo")["bits"]["groups_total"].clone();
-    assert!(
-        shown.contains(&format!("Singularity groups: {groups}\n")),
-        "{shown}"
-    );
-    assert!(
-        shown
-            .lines()
-            .last()
-            .unwrap()
-            .contains("singularity-survey "),
-        "{shown}"
-    );
-    assert!(
-        shown.lines().all(|line| line.chars().count() <= 80),
-        "{shown}"
-    );
+    assert!(shown.contains(&format!("Singularity groups: {groups}\n")), "{shown}");
+    assert!(shown.lines().last().unwrap().contains("singularity-survey "), "{shown}");
+    assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
     assert_eq!(text(&output.stderr), "");
 }

@@ -10,6 +10,7 @@ use singularity_survey::source::{Clock, Options, Secret};
 use singularity_survey::standin::{Builder, Repository, StandIn};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
@@ -17,17 +18,14 @@ use tokio::runtime::Runtime;
 
 /// The folder of a fixture.
 pub fn fixture(case: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fixtures/models")
-        .join(case)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models").join(case)
 }
 
 /// The names of all fixtures.
 pub fn cases() -> Vec<String> {
     let entries = std::fs::read_dir(fixture("")).unwrap();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     assert!(names.len() > 40, "{names:?}");
     names
@@ -67,11 +65,7 @@ impl World {
             .build()
             .unwrap();
         let hub = runtime.block_on(builder.start()).unwrap();
-        Self {
-            runtime,
-            hub,
-            home: tempfile::tempdir().unwrap(),
-        }
+        Self { runtime, hub, home: tempfile::tempdir().unwrap() }
     }
 
     /// A Hub with one fixture.
@@ -82,9 +76,7 @@ impl World {
     /// The binary, with the stand-in as its Hub.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = bare(args);
-        command
-            .env("HF_ENDPOINT", self.hub.endpoint())
-            .env("HF_HOME", self.home.path());
+        command.env("HF_ENDPOINT", self.hub.endpoint()).env("HF_HOME", self.home.path());
         command
     }
 
@@ -111,11 +103,8 @@ impl World {
         change: impl FnOnce(&mut Options),
     ) -> (Result<Report>, Vec<Duration>) {
         let clock = Arc::new(Impatient::default());
-        let mut options = Options {
-            clock: clock.clone(),
-            observer: Arc::new(Silent),
-            ..Options::default()
-        };
+        let mut options =
+            Options { clock: clock.clone(), observer: Arc::new(Silent), ..Options::default() };
         change(&mut options);
         let hub = Hub {
             endpoint: self.hub.endpoint().parse().unwrap(),
@@ -162,10 +151,7 @@ pub fn refused(output: &Output, says: &str) {
     assert_eq!(output.status.code(), Some(2), "{errors}");
     assert_eq!(text(&output.stdout), "");
     assert_eq!(errors.lines().count(), 1, "{errors}");
-    assert!(
-        errors.starts_with("error: ") && errors.contains(says),
-        "{says:?} not in {errors}"
-    );
+    assert!(errors.starts_with("error: ") && errors.contains(says), "{says:?} not in {errors}");
 }
 
 /// Holds a report against what the oracle says.
@@ -178,18 +164,13 @@ pub fn agree(report: &Value, expected: &Value, equality: &str, context: &str) {
         match (name.as_str(), value.as_f64()) {
             ("groups", _) => groups(&found["groups"], value, &expected["tokens"], context),
             (_, Some(number)) => {
-                let close = found[name]
-                    .as_f64()
-                    .is_some_and(|f| (f - number).abs() < 1e-9);
+                let close = found[name].as_f64().is_some_and(|f| (f - number).abs() < 1e-9);
                 assert!(close, "{context}: {name}: {} is not {number}", found[name]);
             }
             _ => assert_eq!(&found[name], value, "{context}: {name}"),
         }
     }
-    assert_eq!(
-        report["matrix_digest"], expected["matrix_digest"],
-        "{context}"
-    );
+    assert_eq!(report["matrix_digest"], expected["matrix_digest"], "{context}");
 }
 
 fn groups(found: &Value, expected: &Value, tokens: &Value, context: &str) {
@@ -202,24 +183,23 @@ fn groups(found: &Value, expected: &Value, tokens: &Value, context: &str) {
         for token in found["tokens"].as_array().unwrap() {
             let expected = &tokens[token["row"].to_string()];
             assert_eq!(token["text"], expected["text"], "{context}: {token}");
-            assert_eq!(
-                token.get("class"),
-                expected.get("class"),
-                "{context}: {token}"
-            );
+            assert_eq!(token.get("class"), expected.get("class"), "{context}: {token}");
         }
     }
 }
 
-/// A clock that notes each wait and does not wait.
+/// A clock that notes each wait and does not wait, and that may run fast.
 #[derive(Default)]
 pub struct Impatient {
     pub waits: Mutex<Vec<Duration>>,
+    /// How far it has moved each time it is looked at.
+    pub stride: Duration,
+    pub looks: AtomicU32,
 }
 
 impl Clock for Impatient {
     fn now(&self) -> Instant {
-        Instant::now()
+        Instant::now() + self.stride * self.looks.fetch_add(1, Relaxed)
     }
 
     fn wall(&self) -> SystemTime {
@@ -254,18 +234,11 @@ pub fn generated(id: &str, rows: u64, row_bytes: u64, every: u64) -> Repository 
         }
         let (row, column) = ((at - start) / row_bytes, (at - start) % row_bytes);
         let row = if row % every == 0 { 0 } else { row };
-        if column < 8 {
-            row.to_le_bytes()[column as usize]
-        } else {
-            column as u8
-        }
+        if column < 8 { row.to_le_bytes()[column as usize] } else { column as u8 }
     };
-    Repository::new(id)
-        .file("config.json", r#"{"tie_word_embeddings": true}"#)
-        .generated("model.safetensors", start + end, move |from, length| {
-            (from..from + length as u64)
-                .map(&byte)
-                .collect::<Vec<u8>>()
-                .into()
-        })
+    Repository::new(id).file("config.json", r#"{"tie_word_embeddings": true}"#).generated(
+        "model.safetensors",
+        start + end,
+        move |from, length| (from..from + length as u64).map(&byte).collect::<Vec<u8>>().into(),
+    )
 }

@@ -37,14 +37,8 @@ fn offline_reads_the_cache_alone() {
             variable,
         );
     }
-    refused(
-        &world.run(&["org/tied@dev", "--offline"]),
-        "not in the local cache",
-    );
-    refused(
-        &world.run(&["org/other", "--offline"]),
-        "not in the local cache",
-    );
+    refused(&world.run(&["org/tied@dev", "--offline"]), "not in the local cache");
+    refused(&world.run(&["org/other", "--offline"]), "not in the local cache");
     assert!(world.hub.log().is_empty());
 }
 
@@ -52,23 +46,10 @@ fn offline_reads_the_cache_alone() {
 fn a_partial_cache_is_filled_up_from_the_hub_and_is_an_error_offline() {
     let world = World::of("tied");
     let commit = repository("tied").commit().to_owned();
-    cache(
-        &world.home.path().join("hub"),
-        "tied",
-        &commit,
-        &["config.json", "tokenizer.json"],
-    );
-    agree(
-        &world.scan(&["org/tied"]),
-        &expected("tied"),
-        "bits",
-        "partial",
-    );
+    cache(&world.home.path().join("hub"), "tied", &commit, &["config.json", "tokenizer.json"]);
+    agree(&world.scan(&["org/tied"]), &expected("tied"), "bits", "partial");
     let log = world.hub.log();
-    assert!(
-        !log.iter().any(|r| r.path().ends_with("/tokenizer.json")),
-        "{log:#?}"
-    );
+    assert!(!log.iter().any(|r| r.path().ends_with("/tokenizer.json")), "{log:#?}");
     refused(&world.run(&["org/tied", "--offline"]), "model.safetensors");
 }
 
@@ -76,27 +57,13 @@ fn a_partial_cache_is_filled_up_from_the_hub_and_is_an_error_offline() {
 fn a_commit_in_the_cache_needs_no_network() {
     let world = World::of("tied");
     let commit = repository("tied").commit().to_owned();
-    cache(
-        &world.home.path().join("elsewhere"),
-        "tied",
-        &commit,
-        &WHOLE,
-    );
-    let absent = world
-        .home
-        .path()
-        .join("elsewhere/models--org--tied/.no_exist")
-        .join(&commit);
+    cache(&world.home.path().join("elsewhere"), "tied", &commit, &WHOLE);
+    let absent = world.home.path().join("elsewhere/models--org--tied/.no_exist").join(&commit);
     fs::create_dir_all(&absent).unwrap();
     fs::write(absent.join("model.safetensors.index.json"), "").unwrap();
     let mut command = world.command(&[&format!("org/tied@{commit}"), "--format", "json"]);
     command.env("HF_HUB_CACHE", world.home.path().join("elsewhere"));
-    agree(
-        &json(&command.output().unwrap()),
-        &expected("tied"),
-        "bits",
-        "cached",
-    );
+    agree(&json(&command.output().unwrap()), &expected("tied"), "bits", "cached");
     assert!(world.hub.log().is_empty());
 }
 
@@ -108,23 +75,12 @@ fn the_token_comes_from_the_option_the_variables_or_the_stored_file() {
     let stored = world.home.path().join("token");
     let run = |variables: &[(&str, &str)]| {
         let mut command = world.command(&["org/tied", "-q", "--format", "ids"]);
-        command
-            .envs(variables.iter().copied())
-            .output()
-            .unwrap()
-            .status
-            .success()
+        command.envs(variables.iter().copied()).output().unwrap().status.success()
     };
     assert!(!run(&[]));
     assert!(run(&[("HF_TOKEN", " hf_good\n")]));
-    assert!(run(&[
-        ("HF_TOKEN", ""),
-        ("HUGGING_FACE_HUB_TOKEN", "hf_good")
-    ]));
-    assert!(!run(&[
-        ("HF_TOKEN", "hf_bad"),
-        ("HUGGING_FACE_HUB_TOKEN", "hf_good")
-    ]));
+    assert!(run(&[("HF_TOKEN", ""), ("HUGGING_FACE_HUB_TOKEN", "hf_good")]));
+    assert!(!run(&[("HF_TOKEN", "hf_bad"), ("HUGGING_FACE_HUB_TOKEN", "hf_good")]));
     fs::write(&stored, "hf_good\n").unwrap();
     assert!(run(&[]));
     assert!(run(&[("HF_TOKEN", "  ")]));
@@ -138,25 +94,12 @@ fn the_token_comes_from_the_option_the_variables_or_the_stored_file() {
 fn the_endpoint_comes_from_the_option_or_the_variable() {
     let world = World::of("tied");
     let mut command = world.command(&["org/tied", "--format", "json", "--endpoint"]);
-    command
-        .arg(world.hub.endpoint() + "/")
-        .env("HF_ENDPOINT", "http://127.0.0.1:9");
-    agree(
-        &json(&command.output().unwrap()),
-        &expected("tied"),
-        "bits",
-        "--endpoint",
-    );
-    let page = format!(
-        "{}/org/tied/blob/main/model.safetensors",
-        world.hub.endpoint()
-    );
+    command.arg(world.hub.endpoint() + "/").env("HF_ENDPOINT", "http://127.0.0.1:9");
+    agree(&json(&command.output().unwrap()), &expected("tied"), "bits", "--endpoint");
+    let page = format!("{}/org/tied/blob/main/model.safetensors", world.hub.endpoint());
     agree(&world.scan(&[&page]), &expected("tied"), "bits", "page");
     let mut command = world.command(&["org/tied"]);
-    refused(
-        &command.env("HF_ENDPOINT", "nonsense").output().unwrap(),
-        "endpoint",
-    );
+    refused(&command.env("HF_ENDPOINT", "nonsense").output().unwrap(), "endpoint");
 }
 
 #[test]
@@ -173,11 +116,7 @@ fn proxies_are_gone_through_and_gone_round_as_the_variables_say() {
         assert!(!run(&[(variable, &address)]).status.success());
         let log = proxy.hub.log();
         assert_eq!(log[0].host, Host::Elsewhere);
-        assert!(
-            run(&[(variable, &address), ("NO_PROXY", "127.0.0.1")])
-                .status
-                .success()
-        );
+        assert!(run(&[(variable, &address), ("NO_PROXY", "127.0.0.1")]).status.success());
         assert_eq!(proxy.hub.log().len(), log.len());
     }
 }
@@ -188,31 +127,17 @@ fn an_interrupt_ends_a_run_and_leaves_nothing_behind() {
     {
         use singularity_survey::standin::{Action, Fault, Nth};
         let stall = Fault::cdn(Nth::Every, Action::Stall { after: 0 });
-        let world = World::new(
-            StandIn::builder()
-                .repository(repository("tied"))
-                .fault(stall),
-        );
+        let world = World::new(StandIn::builder().repository(repository("tied")).fault(stall));
         let folder = tempfile::tempdir().unwrap();
         let output = format!("json:{}", folder.path().join("x.json").display());
-        let mut command = world.command(&["org/tied", "-o", &output]);
-        let mut child = command
-            .env("HF_HUB_DOWNLOAD_TIMEOUT", "60")
-            .spawn()
-            .unwrap();
-        while !world
-            .hub
-            .log()
-            .iter()
-            .any(|request| request.host == Host::Cdn)
-        {
+        let lines = format!("jsonl:{}", folder.path().join("x.jsonl").display());
+        let mut command = world.command(&["org/tied", "-o", &output, "-o", &lines]);
+        let mut child = command.env("HF_HUB_DOWNLOAD_TIMEOUT", "60").spawn().unwrap();
+        while !world.hub.log().iter().any(|request| request.host == Host::Cdn) {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         let id = child.id().to_string();
-        std::process::Command::new("kill")
-            .args(["-INT", &id])
-            .status()
-            .unwrap();
+        std::process::Command::new("kill").args(["-INT", &id]).status().unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(130));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
