@@ -3,7 +3,7 @@
 //!
 //! Weights are looked up by HEAD: a GET would start the whole file on a server that does not
 //! redirect. No range is ever sent to a `resolve` URL, because the Hub may bind the link that it
-//! signs to that very range. Of an answer's headers only those sent by the endpoint itself count.
+//! signs to that very range.
 
 use super::cache::{self, Cache, Cached};
 use super::hops::{self, Landing};
@@ -137,9 +137,7 @@ impl HubSnapshot {
         let mut identity = Identity::default();
         let endpoint = self.0.hub.endpoint.origin();
         let mut enough = |answer: &Response| {
-            if answer.url().origin() == endpoint {
-                identity.learn(answer);
-            }
+            identity.learn(answer, false);
             // The redirect to a file's storage is told apart by the file's own length or ETag,
             // which the storage itself would not tell.
             weights && (identity.size.is_some() || identity.etag.is_some())
@@ -148,9 +146,8 @@ impl HubSnapshot {
         let url = self.resolve_url(file)?;
         let landing = hops::follow(client, method, url, &token, &mut enough).await?;
         if let Landing::Answer(answer) = &landing {
-            if answer.url().origin() == endpoint {
-                identity.learn(answer);
-            }
+            // An ETag of another host's own is not the one that the Hub knows the file by.
+            identity.learn(answer, answer.url().origin() == endpoint);
             // What lies at a resolve URL itself, or at its end on another host, is the file.
             if answer.status() == StatusCode::OK && identity.size.is_none() {
                 let headers = answer.headers();
@@ -204,6 +201,8 @@ impl HubSnapshot {
                 Ok(None)
             }
             (405 | 501, _) if head => Ok(Some(Landing::Answer(answer))),
+            // Links that are signed for GET refuse HEAD; the range request will tell.
+            (400 | 401 | 403, _) if head && !from_hub => Ok(Some(Landing::Answer(answer))),
             // The Hub answers alike for a missing and for a private repository; only a token that
             // it does not know is told apart, by these words.
             (401, _) if from_hub && message.starts_with("Invalid credentials") => {
@@ -293,19 +292,19 @@ struct Sibling {
 }
 
 impl Identity {
-    /// Takes what an answer of the endpoint tells. The length and ETag of a redirect itself are
-    /// those of its own body, so only the linked ones count there; a length that is no number is
-    /// unknown, not zero.
-    fn learn(&mut self, answer: &Response) {
+    /// Takes what an answer tells: a mirror may lead to the Hub itself, so any hop may be the one
+    /// that knows. The length and ETag of a redirect itself are those of its own body, so only the
+    /// linked ones count there; a length that is no number is unknown, not zero.
+    fn learn(&mut self, answer: &Response, own: bool) {
         let headers = Headers(answer.headers());
-        let final_answer = answer.status() == StatusCode::OK;
+        let own = own && answer.status() == StatusCode::OK;
         let set = |slot: &mut Option<String>, value: Option<&str>| {
             if let Some(value) = value {
                 *slot = Some(value.to_owned());
             }
         };
         set(&mut self.commit, headers.text("x-repo-commit"));
-        let own_etag = headers.text(header::ETAG).filter(|_| final_answer);
+        let own_etag = headers.text(header::ETAG).filter(|_| own);
         set(&mut self.etag, headers.text("x-linked-etag").or(own_etag).map(strong));
         if let Some(size) = headers.text("x-linked-size").and_then(|text| text.parse().ok()) {
             self.size = Some(size);

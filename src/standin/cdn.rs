@@ -55,6 +55,12 @@ pub(super) fn expired() -> Answer {
     Answer::text(403, body).header("content-type", "application/xml")
 }
 
+/// Ends the time of all links.
+pub(super) fn expire_all(shared: &Shared) {
+    let mut links = shared.links.lock().unwrap_or_else(PoisonError::into_inner);
+    links.values_mut().for_each(|signed| signed.expires = 0);
+}
+
 fn seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

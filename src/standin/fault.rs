@@ -80,8 +80,8 @@ pub enum Action {
         /// Bytes sent.
         length: u64,
     },
-    /// The link counts as expired.
-    Expired,
+    /// All links that were signed so far expire, the one that is asked for among them.
+    Expire,
     /// A header of the answer is set to another value.
     SetHeader {
         /// Its name.
@@ -89,10 +89,10 @@ pub enum Action {
         /// Its value.
         value: String,
     },
-    /// A header is left out.
-    DropHeader {
-        /// Its name.
-        name: String,
+    /// Headers are left out.
+    DropHeaders {
+        /// How their names begin.
+        prefix: String,
     },
 }
 

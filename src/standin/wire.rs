@@ -97,7 +97,10 @@ fn answer(
         (Some(Action::Status { code, headers, body }), _) => {
             Answer { headers: headers.clone(), ..Answer::text(*code, body.clone()) }
         }
-        (Some(Action::Expired), _) => cdn::expired(),
+        (Some(Action::Expire), _) => {
+            cdn::expire_all(shared);
+            cdn::expired()
+        }
         (Some(Action::IgnoreRange), _) => {
             let mut whole = entry.clone();
             whole.headers.retain(|(name, _)| name != "range");
@@ -126,7 +129,9 @@ fn answer(
             answer.headers.retain(|(known, _)| *known != name);
             answer.headers.push((name, value));
         }
-        Some(Action::DropHeader { name }) => answer.headers.retain(|(known, _)| *known != name),
+        Some(Action::DropHeaders { prefix }) => {
+            answer.headers.retain(|(name, _)| !name.starts_with(&prefix));
+        }
         _ => {}
     }
     entry.status = answer.status;

@@ -105,9 +105,8 @@ fn tries_are_bounded() {
 
 #[test]
 fn an_expired_link_is_renewed_once_for_all_streams() {
-    // Eight streams at most see the refusal before the link is renewed.
-    let expired = |k| Fault::cdn(k, Action::Expired);
-    with(&[expired(Nth::Only(1))], |world, report, waits| {
+    // With several streams, those whose requests come after the first are refused as well.
+    with(&[Fault::cdn(Nth::Only(1), Action::Expire)], |world, report, waits| {
         report.unwrap();
         assert_eq!((links(world), waits.len()), (2, 0));
     });
@@ -217,7 +216,7 @@ fn a_file_that_changed_is_never_mixed() {
     ] {
         let changed = Action::SetHeader { name: name.into(), value: value.into() };
         let faults = [
-            Fault::cdn(Nth::Only(1), Action::Expired),
+            Fault::cdn(Nth::Only(1), Action::Expire),
             Fault::hub("/model.safetensors", Nth::From(1), changed),
         ];
         with(&faults, |_, report, _| {
@@ -230,10 +229,10 @@ fn a_file_that_changed_is_never_mixed() {
 #[test]
 fn headers_that_are_missing_or_no_numbers_are_unknown() {
     for action in [
-        Action::DropHeader { name: "x-linked-size".into() },
+        Action::DropHeaders { prefix: "x-linked-size".into() },
         Action::SetHeader { name: "x-linked-size".into(), value: "-1".into() },
         Action::SetHeader { name: "x-linked-size".into(), value: "99999999999999999999".into() },
-        Action::DropHeader { name: "x-repo-commit".into() },
+        Action::DropHeaders { prefix: "x-repo-commit".into() },
     ] {
         with(&[Fault::hub("/model.safetensors", Nth::Every, action)], |_, report, _| {
             report.unwrap();

@@ -88,6 +88,47 @@ fn a_server_that_refuses_head_is_asked_for_one_byte() {
 }
 
 #[test]
+fn a_mirror_may_lead_to_the_hub_itself() {
+    let real = World::of("tied");
+    let lead = |file: &str| {
+        let location = format!("{}/org/tied/resolve/main/{file}", real.hub.endpoint());
+        let headers = vec![("location".to_owned(), location)];
+        let action = Action::Status { code: 308, headers, body: String::new() };
+        Fault::hub(&format!("/{file}"), Nth::Every, action)
+    };
+    let mirror =
+        ["config.json", "model.safetensors", "model.safetensors.index.json", "tokenizer.json"]
+            .iter()
+            .fold(StandIn::builder(), |mirror, file| mirror.fault(lead(file)));
+    let mirror = World::new(mirror);
+    let report = mirror.scan(&["org/tied", "--token", "hf_mirror"]);
+    agree(&report, &expected("tied"), "bits", "mirror");
+    assert_eq!(report["model"]["commit"], repository("tied").commit());
+    assert!(real.hub.log().iter().all(|request| request.header("authorization").is_none()));
+}
+
+#[test]
+fn a_signed_link_that_refuses_head_is_read_all_the_same() {
+    // Without the linked headers nothing tells that the redirect's target is the file itself, so
+    // it is asked by HEAD, which addresses that are signed for GET refuse.
+    let drop = Action::DropHeaders { prefix: "x-linked-".into() };
+    let refuses = Fault {
+        on: Host::Cdn,
+        path_end: String::new(),
+        ranged: false,
+        nth: Nth::Only(0),
+        action: Action::status(403, "Auth failed"),
+    };
+    let world = World::new(
+        StandIn::builder()
+            .repository(repository("tied"))
+            .fault(Fault::hub("/model.safetensors", Nth::Every, drop))
+            .fault(refuses),
+    );
+    agree(&world.scan(&["org/tied"]), &expected("tied"), "bits", "signed for GET");
+}
+
+#[test]
 fn the_token_is_seen_by_the_endpoint_alone() {
     let repository = repository("tied").gated(Gating::Manual).token("hf_good");
     let world = World::new(StandIn::builder().repository(repository));
