@@ -1,6 +1,7 @@
 //! Names for rows: the tokenizer is fetched and parsed while the matrix is read.
 
-use super::{Job, Place, Survey, TokenizerChoice};
+use super::place::Place;
+use super::{Job, Survey, TokenizerChoice};
 use crate::error::{Error, Result};
 use crate::observe::{Event, Observer};
 use crate::report::TokenizerPart;
