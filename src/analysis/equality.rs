@@ -5,6 +5,7 @@
 //! first element in the lowest bits.
 
 use crate::checkpoint::Dtype;
+use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -26,11 +27,17 @@ pub(super) fn canonical<'r>(dtype: &Dtype, row: &'r [u8]) -> Option<Cow<'r, [u8]
         // Sign bit, and the largest finite magnitude or infinity; beyond it lies NaN.
         Dtype::F8E4M3 => elements::<1>(row, 0x80, 0x7e),
         Dtype::F8E5M2 => elements::<1>(row, 0x80, 0x7c),
-        Dtype::F16 => elements::<2>(row, 0x8000, 0x7c00),
-        Dtype::Bf16 => elements::<2>(row, 0x8000, 0x7f80),
+        Dtype::F16 => {
+            elements::<2>(row, f16::NEG_ZERO.to_bits().into(), f16::INFINITY.to_bits().into())
+        }
+        Dtype::Bf16 => {
+            elements::<2>(row, bf16::NEG_ZERO.to_bits().into(), bf16::INFINITY.to_bits().into())
+        }
         // A complex number is two floats, each with its own zero and NaN.
-        Dtype::F32 | Dtype::C64 => elements::<4>(row, 0x8000_0000, 0x7f80_0000),
-        Dtype::F64 => elements::<8>(row, 1 << 63, 0x7ff0 << 48),
+        Dtype::F32 | Dtype::C64 => {
+            elements::<4>(row, (-0f32).to_bits().into(), f32::INFINITY.to_bits().into())
+        }
+        Dtype::F64 => elements::<8>(row, (-0f64).to_bits(), f64::INFINITY.to_bits()),
         // No negative zero: what would be its code is NaN.
         Dtype::F8E4M3Fnuz | Dtype::F8E5M2Fnuz => {
             (!row.contains(&0x80)).then_some(Cow::Borrowed(row))
