@@ -148,8 +148,12 @@ impl RangeReader {
             return Ok(None);
         };
         match self.remote.client.chunk(&mut body.answer).await? {
+            // What came before is handed on already, so there is nothing to be tried again.
             Some(chunk) if self.rest.start + chunk.len() as u64 > body.end => {
-                Err(Failure::Mismatch("the body is longer than its Content-Range".into()))
+                Err(Failure::Fatal(Error::BadAnswer {
+                    url: SafeUrl(body.answer.url()).to_string(),
+                    what: "the body is longer than its Content-Range".into(),
+                }))
             }
             Some(chunk) if chunk.is_empty() => Ok(None),
             Some(chunk) => {

@@ -2,19 +2,25 @@
 //! answers carry none of the Hub's headers.
 
 use super::log::Request;
-use super::repository::{Content, opaque};
+use super::repository::{Content, Repository, opaque};
 use super::wire::{Answer, file};
 use super::{Host, Shared, Signed};
 use std::sync::PoisonError;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Signs a link to a file. `bound` is the only range it will be good for.
-pub(super) fn sign(shared: &Shared, name: &str, content: &Content, bound: Option<&str>) -> String {
+pub(super) fn sign(
+    shared: &Shared,
+    repository: &Repository,
+    name: &str,
+    content: &Content,
+    bound: Option<&str>,
+) -> String {
     let now = seconds();
     let expires = now + shared.lifetime.as_secs();
-    let (object, hash) = (opaque(name, 24), opaque(&format!("xet {name}"), 64));
+    let (object, hash) = (opaque(&repository.id, 24), repository.xet_hash(name));
     let mut links = shared.links.lock().unwrap_or_else(PoisonError::into_inner);
-    let signature = opaque(&format!("{name} {expires} {bound:?} {}", links.len()), 40);
+    let signature = opaque(&format!("{hash} {expires} {bound:?} {}", links.len()), 40);
     let target = format!(
         "/xet-bridge-us/{object}/{hash}?Expires={expires}&Policy={}&Signature={signature}~_\
          &Key-Pair-Id=K2STANDIN&X-Xet-Cas-Uid=public&user_id=public",

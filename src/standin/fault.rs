@@ -1,6 +1,10 @@
 //! What the stand-in does wrong on purpose, as data.
 
+use super::body::{Delivery, Stop};
 use super::log::Host;
+use super::repository::{Content, opaque};
+use super::wire::Answer;
+use std::ops::Range;
 
 /// One thing that goes wrong.
 #[derive(Debug, Clone)]
@@ -48,8 +52,15 @@ pub enum Nth {
 pub enum Action {
     /// The connection is closed before any header.
     Refuse,
+    /// Nothing comes, not even a header; the connection stays open.
+    StallBeforeHeaders,
     /// The connection is closed after so many bytes of the body, fewer than were announced.
     Break {
+        /// Bytes sent before.
+        after: u64,
+    },
+    /// The connection is reset after so many bytes of the body: an error, where closing is an end.
+    Reset {
         /// Bytes sent before.
         after: u64,
     },
@@ -80,6 +91,18 @@ pub enum Action {
         /// Bytes sent.
         length: u64,
     },
+    /// Zero bytes after the end of what Content-Range tells, in a body of no announced length.
+    LongerBody {
+        /// Bytes sent after the end.
+        extra: u64,
+    },
+    /// The range as the one part of a multipart/byteranges body.
+    Multipart,
+    /// One byte of the body is sent inverted.
+    Flip {
+        /// Its place in the body.
+        at: u64,
+    },
     /// All links that were signed so far expire, the one that is asked for among them.
     Expire,
     /// A header of the answer is set to another value.
@@ -101,6 +124,101 @@ impl Action {
     pub fn status(code: u16, body: &str) -> Self {
         Self::Status { code, headers: Vec::new(), body: body.to_owned() }
     }
+
+    /// All the headers, and none of the body.
+    pub fn empty() -> Self {
+        Self::Break { after: 0 }
+    }
+
+    /// A body that claims to be compressed.
+    pub fn gzip() -> Self {
+        Self::SetHeader { name: "content-encoding".to_owned(), value: "gzip".to_owned() }
+    }
+
+    /// Weights with another hash, as after a push between two requests.
+    pub fn changed_file() -> Self {
+        Self::SetHeader {
+            name: "x-linked-etag".to_owned(),
+            value: format!("\"{}\"", opaque("changed", 64)),
+        }
+    }
+
+    /// A redirect.
+    pub fn redirect(code: u16, location: &str) -> Self {
+        let headers = vec![("location".to_owned(), location.to_owned())];
+        Self::Status { code, headers, body: String::new() }
+    }
+}
+
+impl Action {
+    /// Does to an answer what concerns its headers and body, and tells how the body leaves.
+    pub(super) fn spoil(self, answer: &mut Answer) -> Delivery {
+        let mut delivery = Delivery::default();
+        match self {
+            Self::Break { after } => delivery.stop = Some((after, Stop::Close)),
+            Self::Reset { after } => delivery.stop = Some((after, Stop::Reset)),
+            Self::Stall { after } => delivery.stop = Some((after, Stop::Stall)),
+            Self::Flip { at } => delivery.flip = Some(at),
+            Self::LongerBody { extra } => (delivery.extra, delivery.chunked) = (extra, true),
+            Self::WrongStart => tell(answer, |range, total| {
+                format!("bytes {}-{}/{total}", range.start + 1, range.end)
+            }),
+            Self::WrongTotal => tell(answer, |range, total| {
+                format!("bytes {}-{}/{}", range.start, range.end - 1, total + 1)
+            }),
+            Self::NoContentRange => answer.remove("content-range"),
+            Self::Shorter { length } => {
+                let end = answer.range.start.saturating_add(length.max(1));
+                answer.range.end = answer.range.end.min(end);
+                tell(answer, honest);
+            }
+            Self::Multipart if answer.status == 206 => multipart(answer),
+            Self::SetHeader { name, value } => {
+                answer.remove(&name);
+                answer.headers.push((name, value));
+            }
+            Self::DropHeaders { prefix } => {
+                delivery.chunked = "content-length".starts_with(&prefix);
+                answer.headers.retain(|(name, _)| !name.starts_with(&prefix));
+            }
+            // These decide on the whole answer, before there is one to spoil; or there is no range.
+            Self::Refuse
+            | Self::StallBeforeHeaders
+            | Self::Status { .. }
+            | Self::IgnoreRange
+            | Self::Expire
+            | Self::Multipart => {}
+        }
+        delivery
+    }
+}
+
+/// Rewrites Content-Range, where a range is sent.
+fn tell(answer: &mut Answer, write: impl Fn(&Range<u64>, u64) -> String) {
+    if answer.status == 206 {
+        let value = write(&answer.range, answer.content.size());
+        answer.remove("content-range");
+        answer.headers.push(("content-range".to_owned(), value));
+    }
+}
+
+fn honest(range: &Range<u64>, total: u64) -> String {
+    format!("bytes {}-{}/{total}", range.start, range.end - 1)
+}
+
+/// Wraps the range, which is held in memory for it.
+fn multipart(answer: &mut Answer) {
+    const BOUNDARY: &str = "standin-part";
+    let told = honest(&answer.range, answer.content.size());
+    let mut body = format!("--{BOUNDARY}\r\nContent-Range: {told}\r\n\r\n").into_bytes();
+    body.extend_from_slice(&answer.content.slice(answer.range.clone()));
+    body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
+    answer.range = 0..body.len() as u64;
+    answer.content = Content::Held(body.into());
+    answer.remove("content-range");
+    answer.remove("content-type");
+    let kind = format!("multipart/byteranges; boundary={BOUNDARY}");
+    answer.headers.push(("content-type".to_owned(), kind));
 }
 
 /// A fault, and how many requests have matched it.

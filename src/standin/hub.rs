@@ -3,10 +3,13 @@
 use super::log::Request;
 use super::repository::{File, Gating, Repository, opaque};
 use super::wire::{Answer, file};
-use super::{Host, Shared, cdn};
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use super::{Host, Shared, api, cdn};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::json;
 use std::sync::atomic::Ordering::Relaxed;
+
+/// All but the characters that never need encoding (RFC 3986, 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Requests that an anonymous client may send in a window of five minutes.
 const QUOTA: u64 = 3000;
@@ -39,7 +42,7 @@ fn route(shared: &Shared, request: &Request) -> Answer {
         return resolve_cache(shared, request, rest);
     }
     if let Some(rest) = path.strip_prefix("/api/models/") {
-        return model_info(shared, request, rest);
+        return api::answer(shared, request, rest);
     }
     let Some((id, rest)) = path.strip_prefix('/').and_then(|path| path.split_once("/resolve/"))
     else {
@@ -58,16 +61,16 @@ fn route(shared: &Shared, request: &Request) -> Answer {
             None => error(404, Some("EntryNotFound"), "Entry not found")
                 .header("x-repo-commit", repository.commit()),
             Some(file) if file.large => large(shared, request, repository, &name, file),
-            Some(_) => in_git(repository, &name),
+            Some(_) => in_git(request, repository, &name),
         },
     }
 }
 
 /// A file kept in git: a relative redirect with a length and body of its own.
-fn in_git(repository: &Repository, name: &str) -> Answer {
+fn in_git(request: &Request, repository: &Repository, name: &str) -> Answer {
     let encoded: Vec<String> = name.split('/').map(encode).collect();
-    let original = encode(&format!("/{}/resolve/main/{name}", repository.id));
-    let etag = opaque(&format!("git {} {name}", repository.id), 40);
+    let original = encode(request.path());
+    let etag = repository.oid(name);
     let location = format!(
         "/api/resolve-cache/models/{}/{}/{}?{original}=&etag=%22{etag}%22",
         repository.id,
@@ -87,18 +90,21 @@ fn large(
     name: &str,
     file: &File,
 ) -> Answer {
-    let full = format!("{}/{name}", repository.id);
-    let location = cdn::sign(shared, &full, &file.content, request.range());
-    let xet = opaque(&format!("xet {full}"), 64);
+    let location = cdn::sign(shared, repository, name, &file.content, request.range());
+    let xet = repository.xet_hash(name);
     let hub = shared.ports.address(Host::Hub);
     let token =
         format!("{hub}/api/models/{}/xet-read-token/{}", repository.id, repository.commit());
+    let link = format!(
+        "<{token}>; rel=\"xet-auth\", \
+         <{hub}/v1/reconstructions/{xet}>; rel=\"xet-reconstruction-info\""
+    );
     redirect(302, location)
         .header("x-repo-commit", repository.commit())
         .header("x-linked-size", file.content.size().to_string())
-        .header("x-linked-etag", format!("\"{}\"", opaque(&format!("sha256 {full}"), 64)))
+        .header("x-linked-etag", format!("\"{}\"", repository.sha256(name)))
         .header("x-xet-hash", xet)
-        .header("link", format!("<{token}>; rel=\"xet-auth\""))
+        .header("link", link)
         .header("accept-ranges", "bytes")
         .header("cache-control", "no-cache")
 }
@@ -117,10 +123,7 @@ fn resolve_cache(shared: &Shared, request: &Request, rest: &str) -> Answer {
             match repository.files.get(&name) {
                 Some(found) => file(found.content.clone(), request.range())
                     .header("content-type", "text/plain; charset=utf-8")
-                    .header(
-                        "etag",
-                        format!("\"{}\"", opaque(&format!("git {} {name}", repository.id), 40)),
-                    )
+                    .header("etag", format!("\"{}\"", repository.oid(&name)))
                     .header("x-repo-commit", commit),
                 None => error(404, Some("EntryNotFound"), "Entry not found"),
             }
@@ -128,37 +131,6 @@ fn resolve_cache(shared: &Shared, request: &Request, rest: &str) -> Answer {
         Some((_, (commit, _))) if commit.len() != 40 => error(400, None, "Invalid commit"),
         _ => error(404, None, "Not found"),
     }
-}
-
-fn model_info(shared: &Shared, request: &Request, rest: &str) -> Answer {
-    let (id, revision) = rest.split_once("/revision/").unwrap_or((rest, "main"));
-    if let Some(canonical) = renamed(shared, id) {
-        return redirect(307, format!("/api/models/{}", rest.replacen(id, &canonical, 1)));
-    }
-    let repository = match find(shared, request, id) {
-        Err(refusal) => return refusal,
-        Ok(repository) if !repository.knows(&decode(revision)) => {
-            return error(404, Some("RevisionNotFound"), &format!("Invalid rev id: {revision}"));
-        }
-        Ok(repository) => repository,
-    };
-    let gated = match repository.gating {
-        Gating::Open => json!(false),
-        Gating::Auto => json!("auto"),
-        Gating::Manual => json!("manual"),
-    };
-    let siblings: Vec<_> = repository.files.keys().map(|name| json!({"rfilename": name})).collect();
-    let body = json!({
-        "_id": opaque(&repository.id, 24),
-        "id": repository.id,
-        "modelId": repository.id,
-        "sha": repository.commit(),
-        "private": repository.private,
-        "gated": gated,
-        "disabled": false,
-        "siblings": siblings,
-    });
-    Answer::text(200, body.to_string()).header("content-type", "application/json; charset=utf-8")
 }
 
 /// The repository at a revision, if the request may see its files.
@@ -170,9 +142,7 @@ fn admit<'s>(
 ) -> Result<&'s Repository, Answer> {
     let repository = find(shared, request, id)?;
     let token = bearer(request);
-    if repository.gating != Gating::Open
-        && (token.is_none() || token != repository.token.as_deref())
-    {
+    if !granted(repository, request) {
         let known =
             shared.repositories.iter().any(|r| r.token.is_some() && r.token.as_deref() == token);
         return Err(match known {
@@ -201,7 +171,11 @@ fn admit<'s>(
 }
 
 /// The repository, if the request may know of it: a private one looks like a missing one.
-fn find<'s>(shared: &'s Shared, request: &Request, id: &str) -> Result<&'s Repository, Answer> {
+pub(super) fn find<'s>(
+    shared: &'s Shared,
+    request: &Request,
+    id: &str,
+) -> Result<&'s Repository, Answer> {
     let token = bearer(request);
     let known =
         shared.repositories.iter().any(|r| r.token.is_some() && r.token.as_deref() == token);
@@ -216,12 +190,18 @@ fn find<'s>(shared: &'s Shared, request: &Request, id: &str) -> Result<&'s Repos
     }
 }
 
+/// Whether the request may see the files of a repository that it knows of.
+pub(super) fn granted(repository: &Repository, request: &Request) -> bool {
+    let token = bearer(request);
+    repository.gating == Gating::Open || (token.is_some() && token == repository.token.as_deref())
+}
+
 fn bearer(request: &Request) -> Option<&str> {
     request.header("authorization")?.strip_prefix("Bearer ")
 }
 
 /// The canonical id, where another name was used: an old one, or another case.
-fn renamed(shared: &Shared, id: &str) -> Option<String> {
+pub(super) fn renamed(shared: &Shared, id: &str) -> Option<String> {
     let exact = |repository: &&Repository| repository.id == id;
     if shared.repositories.iter().any(|repository| exact(&repository)) {
         return None;
@@ -232,13 +212,13 @@ fn renamed(shared: &Shared, id: &str) -> Option<String> {
     other.map(|repository| repository.id.clone())
 }
 
-fn redirect(status: u16, location: String) -> Answer {
+pub(super) fn redirect(status: u16, location: String) -> Answer {
     Answer::text(status, format!("Temporary Redirect. Redirecting to {location}"))
         .header("content-type", "text/plain; charset=utf-8")
         .header("location", location)
 }
 
-fn error(status: u16, code: Option<&str>, message: &str) -> Answer {
+pub(super) fn error(status: u16, code: Option<&str>, message: &str) -> Answer {
     let answer = Answer::text(status, json!({ "error": message }).to_string())
         .header("content-type", "application/json; charset=utf-8")
         .header("x-error-message", message);
@@ -261,9 +241,9 @@ fn plain(shared: &Shared, request: &Request) -> Answer {
 }
 
 fn encode(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
-fn decode(text: &str) -> String {
+pub(super) fn decode(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }

@@ -14,6 +14,8 @@
 //! # });
 //! ```
 
+mod api;
+mod body;
 mod cdn;
 mod fault;
 mod hub;
@@ -192,3 +194,6 @@ impl Ports {
         format!("http://{}:{port}", Ipv4Addr::LOCALHOST)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,6 +131,14 @@ impl Repository {
         self
     }
 
+    /// Keeps a file apart from git, whatever it is.
+    pub fn lfs(mut self, path: &str) -> Self {
+        if let Some(file) = self.files.get_mut(path) {
+            file.large = true;
+        }
+        self
+    }
+
     /// Gives the commit another name: a branch, a tag, `refs/pr/1`.
     pub fn revision(mut self, name: &str) -> Self {
         self.revisions.push(name.to_owned());
@@ -169,6 +177,21 @@ impl Repository {
     /// Bytes of all files.
     pub fn size(&self) -> u64 {
         self.files.values().map(|file| file.content.size()).sum()
+    }
+
+    /// Stands for the hash of a file or folder in git: the ETag of small files.
+    pub(super) fn oid(&self, path: &str) -> String {
+        opaque(&format!("git {}/{path}", self.id), 40)
+    }
+
+    /// Stands for the SHA-256 of weights, which the Hub shows as X-Linked-ETag.
+    pub(super) fn sha256(&self, path: &str) -> String {
+        opaque(&format!("sha256 {}/{path}", self.id), 64)
+    }
+
+    /// Stands for the other hash of weights, which the CDN shows as ETag.
+    pub(super) fn xet_hash(&self, path: &str) -> String {
+        opaque(&format!("xet {}/{path}", self.id), 64)
     }
 
     /// Whether the revision names the commit.

@@ -1,21 +1,22 @@
-//! Connections, answers and their bodies.
+//! Connections and answers. Comes in: requests. Goes out: what the listener's host decides to answer,
+//! as a fault changes it. Knows neither names nor links.
 
+use super::body::{Body, Delivery, Tally, body};
 use super::fault::Action;
 use super::log::{Host, Request};
 use super::repository::Content;
 use super::{Shared, cdn, hub};
 use bytes::Bytes;
-use futures::stream;
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{Method, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use std::future::poll_fn;
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -41,6 +42,10 @@ impl Answer {
         self.headers.push((name.to_owned(), value.into()));
         self
     }
+
+    pub(super) fn remove(&mut self, name: &str) {
+        self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+    }
 }
 
 /// Accepts connections until it is aborted.
@@ -51,32 +56,40 @@ pub(super) async fn serve(listener: TcpListener, host: Host, shared: Arc<Shared>
         while connections.try_join_next().is_some() {}
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
-            let service = service_fn(move |request| {
-                let shared = Arc::clone(&shared);
-                async move { answer(&shared, host, &request) }
+            let reset = Arc::new(AtomicBool::new(false));
+            let wanted = Arc::clone(&reset);
+            let service = service_fn(move |request: hyper::Request<Incoming>| {
+                let (shared, reset) = (Arc::clone(&shared), Arc::clone(&wanted));
+                let (parts, _) = request.into_parts();
+                Box::pin(async move { answer(&shared, host, &parts, reset).await })
             });
-            let io = TokioIo::new(socket);
+            let mut connection = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(socket), service);
             // A client that goes away is no failure of the server.
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
+            let _ = poll_fn(|context| connection.poll_without_shutdown(context)).await;
+            let socket = connection.into_parts().io.into_inner();
+            if reset.load(Relaxed) {
+                // Closing then resets, and a system that cannot do it closes.
+                let _ = socket.set_zero_linger();
+            }
         });
     }
 }
 
-type Body = UnsyncBoxBody<Bytes, io::Error>;
-
 /// Answers one request, with what a fault makes of it. An error closes the connection.
-fn answer(
+async fn answer(
     shared: &Shared,
     host: Host,
-    request: &hyper::Request<Incoming>,
+    request: &Parts,
+    reset: Arc<AtomicBool>,
 ) -> io::Result<Response<Body>> {
-    let target = request.uri().path_and_query().map_or("/", |target| target.as_str()).to_owned();
+    let target = request.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let headers: Vec<(String, String)> =
-        request.headers().iter().map(|(n, v)| (n.as_str().to_owned(), text(v))).collect();
+        request.headers.iter().map(|(n, v)| (n.as_str().to_owned(), text(v))).collect();
     let mut entry = Request {
         host,
-        method: request.method().as_str().to_owned(),
+        method: request.method.as_str().to_owned(),
         target,
         headers,
         status: 0,
@@ -94,6 +107,10 @@ fn answer(
             shared.log.add(entry);
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
+        (Some(Action::StallBeforeHeaders), _) => {
+            shared.log.add(entry);
+            return std::future::pending().await;
+        }
         (Some(Action::Status { code, headers, body }), _) => {
             Answer { headers: headers.clone(), ..Answer::text(*code, body.clone()) }
         }
@@ -108,66 +125,26 @@ fn answer(
         }
         _ => route(shared, host, &entry),
     };
-    let (mut stop, mut stall) = (None, false);
-    match action {
-        Some(Action::Break { after }) => stop = Some(after),
-        Some(Action::Stall { after }) => (stop, stall) = (Some(after), true),
-        Some(Action::WrongStart) => set_range(&mut answer, |range, total| {
-            format!("bytes {}-{}/{total}", range.start + 1, range.end)
-        }),
-        Some(Action::WrongTotal) => set_range(&mut answer, |range, total| {
-            format!("bytes {}-{}/{}", range.start, range.end - 1, total + 1)
-        }),
-        Some(Action::NoContentRange) => answer.headers.retain(|(n, _)| n != "content-range"),
-        Some(Action::Shorter { length }) => {
-            answer.range.end = answer.range.end.min(answer.range.start + length);
-            set_range(&mut answer, |range, total| {
-                format!("bytes {}-{}/{total}", range.start, range.end - 1)
-            });
-        }
-        Some(Action::SetHeader { name, value }) => {
-            answer.headers.retain(|(known, _)| *known != name);
-            answer.headers.push((name, value));
-        }
-        Some(Action::DropHeaders { prefix }) => {
-            answer.headers.retain(|(name, _)| !name.starts_with(&prefix));
-        }
-        _ => {}
-    }
+    let delivery = action.map_or_else(Delivery::default, |action| action.spoil(&mut answer));
     entry.status = answer.status;
-    let head = *request.method() == Method::HEAD;
-    let length = answer.range.end - answer.range.start;
-    let sent = shared.log.add(entry);
+    let tally = Tally { sent: shared.log.add(entry), reset };
 
     let mut response = Response::builder()
-        .status(StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
-        .header(header::CONTENT_LENGTH, length);
+        .status(StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+    let announced = answer.headers.iter().any(|(name, _)| name == "content-length");
+    if !announced && !delivery.chunked {
+        response = response.header(header::CONTENT_LENGTH, answer.range.end - answer.range.start);
+    }
     for (name, value) in &answer.headers {
         if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
             response = response.header(name, value);
         }
     }
-    let (content, chunk) = (answer.content, shared.chunk as u64);
-    let end = if head { answer.range.start } else { answer.range.end };
-    let stop = stop.map(|after| answer.range.start + after).filter(|_| !head);
-    let chunks = stream::unfold(answer.range.start, move |at| {
-        let (content, sent) = (content.clone(), Arc::clone(&sent));
-        async move {
-            if stop.is_some_and(|stop| at >= stop) {
-                if stall {
-                    std::future::pending::<()>().await;
-                }
-                return Some((Err(io::ErrorKind::ConnectionReset.into()), u64::MAX));
-            }
-            let to = end.min(at.saturating_add(chunk)).min(stop.unwrap_or(u64::MAX));
-            if at >= to {
-                return None;
-            }
-            sent.fetch_add(to - at, Relaxed);
-            Some((Ok(Frame::data(content.slice(at..to))), to))
-        }
-    });
-    let body = StreamBody::new(chunks).boxed_unsync();
+    let chunk = shared.chunk as u64;
+    let body = match request.method == Method::HEAD {
+        true => body(answer.content, 0..0, chunk, Delivery::default(), tally),
+        false => body(answer.content, answer.range, chunk, delivery, tally),
+    };
     response.body(body).map_err(io::Error::other)
 }
 
@@ -176,16 +153,6 @@ fn route(shared: &Shared, host: Host, request: &Request) -> Answer {
         Host::Hub => hub::answer(shared, request),
         Host::Cdn => cdn::answer(shared, request),
         Host::Elsewhere => Answer::text(404, "nothing here"),
-    }
-}
-
-/// Rewrites Content-Range, where there is one.
-fn set_range(answer: &mut Answer, write: impl Fn(&Range<u64>, u64) -> String) {
-    let value = write(&answer.range, answer.content.size());
-    for (name, old) in &mut answer.headers {
-        if name == "content-range" {
-            *old = value.clone();
-        }
     }
 }
 

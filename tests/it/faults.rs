@@ -58,7 +58,11 @@ fn matrix_bytes(world: &World) -> u64 {
 
 #[test]
 fn a_broken_body_is_resumed_at_the_byte_reached() {
-    for action in [Action::Break { after: 12_345 }, Action::Stall { after: 12_345 }] {
+    for action in [
+        Action::Break { after: 12_345 },
+        Action::Reset { after: 12_345 },
+        Action::Stall { after: 12_345 },
+    ] {
         // The request after the header's: the first of the matrix.
         with(&[Fault::cdn(Nth::Only(1), action)], |world, report, waits| {
             report.unwrap();
@@ -83,6 +87,9 @@ fn a_refused_connection_and_a_transient_status_are_tried_again() {
         Action::status(408, ""),
         Action::Stall { after: 0 },
         Action::Break { after: 0 },
+        Action::Reset { after: 0 },
+        Action::StallBeforeHeaders,
+        Action::empty(),
     ] {
         with(&[Fault::cdn(Nth::First(3), action)], |_, report, waits| {
             report.unwrap();
@@ -135,7 +142,9 @@ fn a_link_is_renewed_before_it_expires() {
 
 #[test]
 fn a_wrong_range_is_never_taken() {
-    for action in [Action::WrongStart, Action::WrongTotal, Action::NoContentRange] {
+    for action in
+        [Action::WrongStart, Action::WrongTotal, Action::NoContentRange, Action::Multipart]
+    {
         with(&[Fault::cdn(Nth::Only(1), action.clone())], |_, report, _| {
             report.unwrap();
         });
@@ -153,6 +162,14 @@ fn a_wrong_range_is_never_taken() {
             assert!(matches!(report.unwrap_err(), Error::BadAnswer { .. }));
         });
     }
+}
+
+#[test]
+fn a_body_that_is_longer_than_announced_is_an_error() {
+    with(&[Fault::cdn(Nth::Only(1), Action::LongerBody { extra: 9 })], |_, report, _| {
+        let error = report.unwrap_err();
+        assert!(error.to_string().contains("longer than its Content-Range"), "{error}");
+    });
 }
 
 #[test]
