@@ -11,6 +11,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -19,6 +20,8 @@ pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 pub(super) struct Delivery {
     /// After so many bytes, nothing more but this.
     pub(super) stop: Option<(u64, Stop)>,
+    /// So many bytes at a time, and the time between them.
+    pub(super) drip: Option<(u64, Duration)>,
     /// Zero bytes sent after the end, so that the length cannot be announced.
     pub(super) extra: u64,
     /// The length is not announced.
@@ -56,6 +59,10 @@ pub(super) fn body(
         let shared = Arc::clone(&shared);
         async move {
             let (content, tally) = &*shared;
+            let chunk = delivery.drip.map_or(chunk, |(bytes, _)| bytes);
+            if let Some((_, every)) = delivery.drip {
+                tokio::time::sleep(every).await;
+            }
             let mut to = if at < length { length } else { all }.min(at.saturating_add(chunk));
             if let Some((after, how)) = delivery.stop {
                 if at >= after {

@@ -2,9 +2,10 @@
 
 use super::body::{Delivery, Stop};
 use super::log::Host;
-use super::repository::{Content, opaque};
-use super::wire::Answer;
+use super::repository::opaque;
+use super::wire::{self, Answer};
 use std::ops::Range;
+use std::time::Duration;
 
 /// One thing that goes wrong.
 #[derive(Debug, Clone)]
@@ -45,6 +46,8 @@ pub enum Nth {
     From(usize),
     /// All.
     Every,
+    /// All that come so long after the start.
+    After(Duration),
 }
 
 /// What happens to a request.
@@ -52,6 +55,8 @@ pub enum Nth {
 pub enum Action {
     /// The connection is closed before any header.
     Refuse,
+    /// The connection is reset before any header.
+    ResetBeforeHeaders,
     /// Nothing comes, not even a header; the connection stays open.
     StallBeforeHeaders,
     /// The connection is closed after so many bytes of the body, fewer than were announced.
@@ -69,6 +74,13 @@ pub enum Action {
         /// Bytes sent before.
         after: u64,
     },
+    /// The body comes at a trickle.
+    Drip {
+        /// Bytes sent at a time.
+        bytes: u64,
+        /// Time between them.
+        every: Duration,
+    },
     /// Another status, with these headers and body.
     Status {
         /// The status.
@@ -82,6 +94,8 @@ pub enum Action {
     IgnoreRange,
     /// A range that begins later than asked.
     WrongStart,
+    /// A range that ends later than asked.
+    WrongEnd,
     /// Another total length.
     WrongTotal,
     /// 206 without Content-Range.
@@ -158,11 +172,15 @@ impl Action {
             Self::Break { after } => delivery.stop = Some((after, Stop::Close)),
             Self::Reset { after } => delivery.stop = Some((after, Stop::Reset)),
             Self::Stall { after } => delivery.stop = Some((after, Stop::Stall)),
+            Self::Drip { bytes, every } => delivery.drip = Some((bytes.max(1), every)),
             Self::Flip { at } => delivery.flip = Some(at),
             Self::LongerBody { extra } => (delivery.extra, delivery.chunked) = (extra, true),
             Self::WrongStart => tell(answer, |range, total| {
                 format!("bytes {}-{}/{total}", range.start + 1, range.end)
             }),
+            Self::WrongEnd => {
+                tell(answer, |range, total| format!("bytes {}-{}/{total}", range.start, range.end));
+            }
             Self::WrongTotal => tell(answer, |range, total| {
                 format!("bytes {}-{}/{}", range.start, range.end - 1, total + 1)
             }),
@@ -170,7 +188,7 @@ impl Action {
             Self::Shorter { length } => {
                 let end = answer.range.start.saturating_add(length.max(1));
                 answer.range.end = answer.range.end.min(end);
-                tell(answer, honest);
+                tell(answer, wire::told);
             }
             Self::Multipart if answer.status == 206 => multipart(answer),
             Self::SetHeader { name, value } => {
@@ -183,6 +201,7 @@ impl Action {
             }
             // These decide on the whole answer, before there is one to spoil; or there is no range.
             Self::Refuse
+            | Self::ResetBeforeHeaders
             | Self::StallBeforeHeaders
             | Self::Status { .. }
             | Self::IgnoreRange
@@ -202,23 +221,9 @@ fn tell(answer: &mut Answer, write: impl Fn(&Range<u64>, u64) -> String) {
     }
 }
 
-fn honest(range: &Range<u64>, total: u64) -> String {
-    format!("bytes {}-{}/{total}", range.start, range.end - 1)
-}
-
 /// Wraps the range, which is held in memory for it.
 fn multipart(answer: &mut Answer) {
-    const BOUNDARY: &str = "standin-part";
-    let told = honest(&answer.range, answer.content.size());
-    let mut body = format!("--{BOUNDARY}\r\nContent-Range: {told}\r\n\r\n").into_bytes();
-    body.extend_from_slice(&answer.content.slice(answer.range.clone()));
-    body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
-    answer.range = 0..body.len() as u64;
-    answer.content = Content::Held(body.into());
-    answer.remove("content-range");
-    answer.remove("content-type");
-    let kind = format!("multipart/byteranges; boundary={BOUNDARY}");
-    answer.headers.push(("content-type".to_owned(), kind));
+    *answer = wire::multipart(&answer.content, std::slice::from_ref(&answer.range));
 }
 
 /// A fault, and how many requests have matched it.
@@ -233,7 +238,13 @@ impl Armed {
     }
 
     /// What to do with a request, if this fault is about it.
-    pub(super) fn strike(&mut self, on: Host, path: &str, ranged: bool) -> Option<Action> {
+    pub(super) fn strike(
+        &mut self,
+        on: Host,
+        path: &str,
+        ranged: bool,
+        since: Duration,
+    ) -> Option<Action> {
         let fault = &self.fault;
         let about = fault.on == on && path.ends_with(&fault.path_end) && (ranged || !fault.ranged);
         if !about {
@@ -246,6 +257,7 @@ impl Armed {
             Nth::First(n) => number < n,
             Nth::From(n) => number >= n,
             Nth::Every => true,
+            Nth::After(time) => since >= time,
         };
         now.then(|| fault.action.clone())
     }

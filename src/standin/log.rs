@@ -1,7 +1,9 @@
 //! What was asked of the stand-in.
 
+use bytes::Bytes;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// One of the three listeners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,10 @@ pub struct Request {
     pub target: String,
     /// The headers, their names in lower case.
     pub headers: Vec<(String, String)>,
+    /// The body, of a POST.
+    pub body: Bytes,
+    /// When it came.
+    pub at: Instant,
     /// The status of the answer; 0 where the connection was closed without one.
     pub status: u16,
     /// Body bytes sent so far.

@@ -1,4 +1,5 @@
-//! A Hub on loopback that answers as the real one does: for demonstrations and for tests.
+//! A Hub on loopback that answers as the real one does: for demonstrations, for this crate's tests,
+//! and for those of any program that reads from the Hub.
 //!
 //! Three listeners on three ports: the Hub, which resolves names and redirects; its CDN, which
 //! holds the bytes of weights behind signed links that expire; and a host elsewhere, which must
@@ -6,47 +7,70 @@
 //! and a log of every request. Nothing leaves the loopback interface.
 //!
 //! ```
-//! # use singularity_survey::standin::{Repository, StandIn};
+//! # use singularity_survey::standin::{Action, Fault, Nth, Repository, StandIn};
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
-//! let model = Repository::new("org/name").file("config.json", "{}");
-//! let hub = StandIn::builder().repository(model).start().await.unwrap();
-//! assert!(hub.endpoint().starts_with("http://127.0.0.1:"));
+//! let model = Repository::new("org/name").file("config.json", "{}").alias("old/name");
+//! let hub = StandIn::builder()
+//!     .repository(model)
+//!     // The first two range requests to the CDN end after 1,000 bytes of the body.
+//!     .fault(Fault::cdn(Nth::First(2), Action::Break { after: 1000 }))
+//!     .start()
+//!     .await
+//!     .unwrap();
+//! // What is tested reads from `hub.endpoint()`; then:
+//! assert!(hub.log().iter().all(|request| request.status == 200));
 //! # });
 //! ```
+//!
+//! What it does: redirects of files in git and of weights, with every header that only they have;
+//! old and wrongly cased names; revisions; conditional requests; compression on the fly; gated,
+//! private, disabled and missing repositories, by who asks; rate limits that count down; model info,
+//! trees in pages, paths, refs, lists. Where real servers differ from one another the
+//! [`Builder`] has a switch ([`HubRange`], [`Several`], [`Location`], …). What goes wrong on purpose
+//! is a [`Fault`]: an [`Action`] at a chosen request, byte or time.
+//!
+//! What it does not: datasets and spaces, writing, and native Xet, whose hashes and tokens it hands
+//! out without a storage behind them. Its hashes are not those of the real algorithms, but equal for
+//! equal bytes. `huggingface_hub` works with it, with `HF_ENDPOINT` set to [`StandIn::endpoint`] and
+//! `HF_HUB_DISABLE_XET=1`; for tests in other languages, the example `standin` serves folders.
 
 mod api;
 mod body;
 mod cdn;
 mod fault;
+mod habits;
 mod hub;
 mod log;
+mod quota;
 mod repository;
 mod wire;
 
 pub use fault::{Action, Fault, Nth};
+pub use habits::{HubRange, Location, Several};
 pub use log::{Host, Request};
 pub use repository::{Gating, Repository};
 
 use fault::Armed;
+use habits::Habits;
 use log::Log;
+use quota::Windows;
 use repository::Content;
 use std::collections::HashMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// What is to be served.
+/// What is to be served, and how.
 #[derive(Default)]
 pub struct Builder {
     repositories: Vec<Repository>,
     faults: Vec<Fault>,
-    plain: bool,
-    chunk: Option<usize>,
-    lifetime: Option<Duration>,
+    tokens: Vec<String>,
+    habits: Habits,
 }
 
 impl Builder {
@@ -62,22 +86,83 @@ impl Builder {
         self
     }
 
+    /// Knows this token, of a user to whom no gated or private repository is open.
+    pub fn token(mut self, token: &str) -> Self {
+        self.tokens.push(token.to_owned());
+        self
+    }
+
     /// Behaves as a plain static web server laid out as `org/name/resolve/main/file`: direct
     /// answers without the Hub's headers, and nothing at other revisions.
     pub fn plain(mut self) -> Self {
-        self.plain = true;
+        self.habits.plain = true;
         self
     }
 
     /// Sends bodies in chunks of so many bytes.
     pub fn chunk(mut self, bytes: usize) -> Self {
-        self.chunk = Some(bytes.max(1));
+        self.habits.chunk = bytes.max(1);
+        self
+    }
+
+    /// Waits so long before each answer.
+    pub fn latency(mut self, latency: Duration) -> Self {
+        self.habits.latency = latency;
         self
     }
 
     /// Signs links for so long, in place of an hour.
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
-        self.lifetime = Some(lifetime);
+        self.habits.lifetime = lifetime;
+        self
+    }
+
+    /// Hands out links that were signed so long ago; longer than their lifetime, and they have
+    /// expired when they come.
+    pub fn signed_ago(mut self, age: Duration) -> Self {
+        self.habits.signed_ago = age;
+        self
+    }
+
+    /// Signs links for GET alone, so that HEAD of one is refused.
+    pub fn signed_for_get(mut self) -> Self {
+        self.habits.signed_for_get = true;
+        self
+    }
+
+    /// What becomes of a range that is sent to the Hub.
+    pub fn hub_range(mut self, habit: HubRange) -> Self {
+        self.habits.hub_range = habit;
+        self
+    }
+
+    /// What the CDN does when asked for several ranges at a time.
+    pub fn several(mut self, habit: Several) -> Self {
+        self.habits.several = habit;
+        self
+    }
+
+    /// How redirects within the Hub are written, and their status, in place of 307.
+    pub fn redirects(mut self, location: Location, status: u16) -> Self {
+        (self.habits.location, self.habits.redirect) = (location, status);
+        self
+    }
+
+    /// Closes each connection after one answer.
+    pub fn close(mut self) -> Self {
+        self.habits.close = true;
+        self
+    }
+
+    /// Takes so many requests of a kind in each window of such a length, in place of the Hub's own.
+    pub fn quota(mut self, requests: u64, window: Duration) -> Self {
+        (self.habits.quota, self.habits.window) = (Some(requests), window);
+        self
+    }
+
+    /// Lists so many entries on a page, in place of the Hub's own number.
+    pub fn page(mut self, entries: usize) -> Self {
+        self.habits.page = Some(entries);
         self
     }
 
@@ -89,9 +174,10 @@ impl Builder {
         let shared = Arc::new(Shared {
             repositories: self.repositories,
             faults: Mutex::new(self.faults.into_iter().map(Armed::new).collect()),
-            plain: self.plain,
-            chunk: self.chunk.unwrap_or(64 << 10),
-            lifetime: self.lifetime.unwrap_or(Duration::from_secs(3600)),
+            tokens: self.tokens,
+            habits: self.habits,
+            windows: Windows::default(),
+            started: Instant::now(),
             ports: Ports { hub: port(&hub)?, cdn: port(&cdn)?, elsewhere: port(&elsewhere)? },
             log: Log::default(),
             links: Mutex::default(),
@@ -156,9 +242,10 @@ impl StandIn {
 struct Shared {
     repositories: Vec<Repository>,
     faults: Mutex<Vec<Armed>>,
-    plain: bool,
-    chunk: usize,
-    lifetime: Duration,
+    tokens: Vec<String>,
+    habits: Habits,
+    windows: Windows,
+    started: Instant,
     ports: Ports,
     log: Log,
     /// Signed links by their path and query, to the byte.

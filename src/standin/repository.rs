@@ -17,6 +17,7 @@ pub struct Repository {
     pub(super) files: BTreeMap<String, File>,
     pub(super) gating: Gating,
     pub(super) private: bool,
+    pub(super) disabled: bool,
     pub(super) token: Option<String>,
 }
 
@@ -38,6 +39,48 @@ pub(super) struct File {
     pub(super) content: Content,
     /// Kept apart and served by the CDN, as all weights are; otherwise in git, served by the Hub.
     pub(super) large: bool,
+    /// What all its hashes are made from: equal for equal bytes.
+    seed: String,
+}
+
+impl File {
+    fn new(content: Content, large: bool) -> Self {
+        let seed = match &content {
+            Content::Held(bytes) => opaque_bytes(bytes, 32),
+            // Its bytes are never all there to be hashed.
+            Content::Made { size, make } => {
+                let sample = make(0, (*size).min(4096) as usize);
+                format!("{size} {}", opaque_bytes(&sample, 32))
+            }
+        };
+        Self { content, large, seed }
+    }
+
+    /// Stands for its hash in git: the ETag of small files.
+    pub(super) fn oid(&self) -> String {
+        opaque(&format!("git {}", self.seed), 40)
+    }
+
+    /// Stands for its SHA-256, which the Hub shows as X-Linked-ETag.
+    pub(super) fn sha256(&self) -> String {
+        opaque(&format!("sha256 {}", self.seed), 64)
+    }
+
+    /// Stands for the hash of its storage, which the CDN shows as ETag.
+    pub(super) fn xet_hash(&self) -> String {
+        opaque(&format!("xet {}", self.seed), 64)
+    }
+
+    /// The ETag that clients know it by: of its kind.
+    pub(super) fn etag(&self) -> String {
+        if self.large { self.sha256() } else { self.oid() }
+    }
+
+    /// The text that stands in git for a file kept apart from it.
+    pub(super) fn pointer(&self) -> String {
+        let (sha256, size) = (self.sha256(), self.content.size());
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n")
+    }
 }
 
 type Make = dyn Fn(u64, usize) -> Bytes + Send + Sync;
@@ -80,6 +123,7 @@ impl Repository {
             files: BTreeMap::new(),
             gating: Gating::Open,
             private: false,
+            disabled: false,
             token: None,
         }
     }
@@ -106,7 +150,7 @@ impl Repository {
     pub fn file(mut self, path: &str, bytes: impl Into<Bytes>) -> Self {
         let content = Content::Held(bytes.into());
         let large = LARGE.iter().any(|end| path.ends_with(end)) || content.size() > 10 << 20;
-        self.files.insert(path.to_owned(), File { content, large });
+        self.files.insert(path.to_owned(), File::new(content, large));
         self
     }
 
@@ -119,7 +163,7 @@ impl Repository {
         make: impl Fn(u64, usize) -> Bytes + Send + Sync + 'static,
     ) -> Self {
         let content = Content::Made { size, make: Arc::new(make) };
-        self.files.insert(path.to_owned(), File { content, large: true });
+        self.files.insert(path.to_owned(), File::new(content, true));
         self
     }
 
@@ -145,7 +189,8 @@ impl Repository {
         self
     }
 
-    /// Gives the repository an old name, which redirects.
+    /// Gives the repository an old name, which redirects: to its name, or to the old name that was
+    /// given before, as renaming twice leaves it.
     pub fn alias(mut self, id: &str) -> Self {
         self.aliases.push(id.to_owned());
         self
@@ -160,6 +205,12 @@ impl Repository {
     /// Hides the repository from whoever has not its token.
     pub fn private(mut self) -> Self {
         self.private = true;
+        self
+    }
+
+    /// Closes the repository: it is known of, and nothing in it can be read.
+    pub fn disabled(mut self) -> Self {
+        self.disabled = true;
         self
     }
 
@@ -179,21 +230,6 @@ impl Repository {
         self.files.values().map(|file| file.content.size()).sum()
     }
 
-    /// Stands for the hash of a file or folder in git: the ETag of small files.
-    pub(super) fn oid(&self, path: &str) -> String {
-        opaque(&format!("git {}/{path}", self.id), 40)
-    }
-
-    /// Stands for the SHA-256 of weights, which the Hub shows as X-Linked-ETag.
-    pub(super) fn sha256(&self, path: &str) -> String {
-        opaque(&format!("sha256 {}/{path}", self.id), 64)
-    }
-
-    /// Stands for the other hash of weights, which the CDN shows as ETag.
-    pub(super) fn xet_hash(&self, path: &str) -> String {
-        opaque(&format!("xet {}/{path}", self.id), 64)
-    }
-
     /// Whether the revision names the commit.
     pub(super) fn knows(&self, revision: &str) -> bool {
         revision == self.commit
@@ -205,9 +241,13 @@ impl Repository {
 /// So many hex digits that stand for a hash of the text. Clients must take what the real Hub puts
 /// in such places for opaque, so this is no cryptographic hash.
 pub(super) fn opaque(text: &str, digits: usize) -> String {
+    opaque_bytes(text.as_bytes(), digits)
+}
+
+fn opaque_bytes(bytes: &[u8], digits: usize) -> String {
     let mut state = 0xcbf2_9ce4_8422_2325u64;
-    for byte in text.bytes() {
-        state = (state ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    for byte in bytes {
+        state = (state ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
     }
     let mut out = String::new();
     while out.len() < digits {

@@ -335,3 +335,270 @@ async fn the_hub_can_point_elsewhere_or_to_other_weights() {
     assert_eq!(first.header("x-linked-size"), second.header("x-linked-size"));
     assert_eq!((third.status, third.header("location")), (308, "//evil/x"));
 }
+
+/// The answer of a Hub whose habits are as `with` sets them.
+async fn habit(with: impl FnOnce(Builder) -> Builder, path: &str, headers: &[&str]) -> Answer {
+    let hub = with(StandIn::builder().repository(repository())).start().await.unwrap();
+    get(&hub, path, headers).await
+}
+
+#[tokio::test]
+async fn redirects_take_every_form_and_status() {
+    for (form, begins) in [
+        (Location::Path, "/api/resolve-cache/"),
+        (Location::Absolute, "http://127.0.0.1:"),
+        (Location::SchemeRelative, "//127.0.0.1:"),
+    ] {
+        for status in [301, 302, 303, 307, 308] {
+            let path = "/org/name/resolve/main/config.json";
+            let answer = habit(|hub| hub.redirects(form, status), path, &[]).await;
+            assert_eq!(answer.status, status);
+            assert!(answer.header("location").starts_with(begins), "{answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_range_that_is_sent_to_the_hub_is_bound_ignored_or_refused() {
+    let range: &[&str] = &["range: bytes=0-1"];
+    let refused = habit(|hub| hub.hub_range(HubRange::Refuse), WEIGHTS, range).await;
+    assert_eq!((refused.status, refused.header("content-range")), (416, "bytes */177"));
+    for (kind, status) in [(HubRange::Bind, 403), (HubRange::Ignore, 206)] {
+        let builder = StandIn::builder().repository(repository()).hub_range(kind);
+        let hub = builder.start().await.unwrap();
+        let link = get(&hub, WEIGHTS, range).await;
+        let other = ask(link.header("location"), "GET", &["range: bytes=2-3"]).await;
+        assert_eq!(other.status, status);
+        let same = ask(link.header("location"), "GET", range).await;
+        assert_eq!(same.status, 206);
+    }
+}
+
+#[tokio::test]
+async fn links_can_be_old_when_they_come_and_signed_for_get_alone() {
+    for (age, status) in [(3540, 206), (3605, 403)] {
+        let builder = StandIn::builder().repository(repository());
+        let hub = builder.signed_ago(Duration::from_secs(age)).start().await.unwrap();
+        let link = get(&hub, WEIGHTS, &[]).await;
+        let answer = ask(link.header("location"), "GET", &["range: bytes=2-3"]).await;
+        assert_eq!(answer.status, status);
+    }
+    let builder = StandIn::builder().repository(repository()).signed_for_get();
+    let hub = builder.start().await.unwrap();
+    let link = get(&hub, WEIGHTS, &[]).await;
+    assert_eq!(ask(link.header("location"), "HEAD", &[]).await.status, 403);
+    assert_eq!(ask(link.header("location"), "GET", &["range: bytes=2-3"]).await.status, 206);
+}
+
+#[tokio::test]
+async fn several_ranges_get_the_file_or_parts_or_nothing() {
+    for (kind, status, begins) in [
+        (Several::Whole, 200, &b"\x00\x01"[..]),
+        (
+            Several::Parts,
+            206,
+            b"\r\n--standin-part\r\nContent-Range: bytes 1-2/256\r\n\r\n\x01\x02",
+        ),
+        (Several::Refuse, 403, b"Auth failed"),
+    ] {
+        let builder = StandIn::builder().repository(repository()).several(kind);
+        let hub = builder.start().await.unwrap();
+        let link = get(&hub, WEIGHTS, &[]).await;
+        let answer = ask(link.header("location"), "GET", &["range: bytes=1-2,5-6"]).await;
+        assert_eq!(answer.status, status);
+        assert!(answer.body.starts_with(begins), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_has_already_is_not_sent_again() {
+    let hub = start(repository()).await;
+    let weights = get(&hub, WEIGHTS, &[]).await;
+    let small = get(&hub, "/org/name/resolve/main/config.json", &[]).await;
+    let landed = get(&hub, small.header("location"), &[]).await;
+    for (path, etag) in [
+        (WEIGHTS, weights.header("x-linked-etag")),
+        ("/org/name/resolve/main/config.json", landed.header("etag")),
+        (small.header("location"), landed.header("etag")),
+    ] {
+        for etag in [etag.to_owned(), format!("W/{etag}, \"other\"")] {
+            let answer = get(&hub, path, &[&format!("if-none-match: {etag}")]).await;
+            assert_eq!((answer.status, answer.body.len()), (304, 0), "{path}");
+        }
+        let answer = get(&hub, path, &["if-none-match: \"other\""]).await;
+        assert_ne!(answer.status, 304);
+    }
+}
+
+#[tokio::test]
+async fn small_files_are_compressed_for_whom_it_suits() {
+    let hub = start(repository()).await;
+    let small = get(&hub, "/org/name/resolve/main/config.json", &[]).await;
+    let to = small.header("location");
+    for accepted in ["accept-encoding: gzip, br", "accept-encoding: gzip;q=0.5"] {
+        let answer = get(&hub, to, &[accepted, "range: bytes=0-0"]).await;
+        assert_eq!((answer.status, answer.header("content-encoding")), (200, "gzip"));
+        assert_eq!((answer.header("content-length"), answer.header("accept-ranges")), ("", ""));
+    }
+    for accepted in ["accept-encoding: identity", "accept-encoding: gzip;q=0", "accept: gzip"] {
+        assert_eq!(get(&hub, to, &[accepted]).await.body, b"{}");
+    }
+}
+
+#[tokio::test]
+async fn raw_files_are_what_stands_in_git() {
+    let hub = start(repository()).await;
+    let small = get(&hub, "/org/name/raw/main/config.json", &[]).await;
+    assert_eq!((small.status, small.body.as_slice()), (200, &b"{}"[..]));
+    let large = get(&hub, "/org/name/raw/main/model.safetensors", &[]).await;
+    assert!(large.body.starts_with(b"version https://git-lfs"), "{large:?}");
+    assert!(large.body.ends_with(b"\nsize 256\n"), "{large:?}");
+}
+
+#[tokio::test]
+async fn whoever_asks_to_be_told_is_not_sent_away() {
+    let hub = start(repository()).await;
+    let accept = "accept: application/vnd.xet-fileinfo+json, */*";
+    let answer = get(&hub, WEIGHTS, &[accept, "range: bytes=0-0"]).await;
+    assert_eq!((answer.status, answer.header("x-linked-size")), (200, "256"));
+    assert_eq!(answer.json()["hash"], answer.header("x-xet-hash"));
+}
+
+#[tokio::test]
+async fn a_name_that_changed_twice_takes_two_redirects() {
+    let hub = start(repository().alias("older")).await;
+    let first = get(&hub, "/older/resolve/main/config.json?a=b", &[]).await;
+    assert_eq!(first.header("location"), "/old/resolve/main/config.json?a=b");
+    let second = get(&hub, first.header("location"), &[]).await;
+    assert_eq!(second.header("location"), "/org/name/resolve/main/config.json?a=b");
+}
+
+#[tokio::test]
+async fn listings_come_in_pages() {
+    let builder = StandIn::builder().repository(repository()).page(2);
+    let hub = builder.repository(Repository::new("org/b")).start().await.unwrap();
+    let mut path = "/api/models/org/name/tree/main?recursive=true".to_owned();
+    let mut pages = Vec::new();
+    loop {
+        let answer = get(&hub, &path, &[]).await;
+        pages.push(answer.json().as_array().unwrap().len());
+        let Some(next) = answer.header("link").strip_suffix(">; rel=\"next\"") else { break };
+        path = next.strip_prefix(&format!("<{}", hub.endpoint())).unwrap().to_owned();
+        assert!(path.contains("recursive=true&cursor="), "{path}");
+    }
+    assert_eq!(pages, [2, 2, 1]);
+    let ids = async |query: &str| {
+        let list = get(&hub, &format!("/api/models?{query}"), &[]).await.json();
+        list.as_array().unwrap().iter().map(|r| r["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let ids: [Vec<String>; 4] =
+        [ids("").await, ids("search=NAME").await, ids("author=none").await, ids("limit=1").await];
+    assert_eq!(ids, [vec!["org/name", "org/b"], vec!["org/name"], vec![], vec!["org/name"]]);
+}
+
+#[tokio::test]
+async fn named_paths_are_told_of_and_missing_ones_left_out() {
+    let hub = start(repository()).await;
+    let post = async |body: &str| {
+        let host = hub.endpoint();
+        let host = host.strip_prefix("http://").unwrap();
+        let mut socket = TcpStream::connect(host).await.unwrap();
+        let request = format!(
+            "POST /api/models/org/name/paths-info/main HTTP/1.1\r\nhost: {host}\r\n\
+             connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str::<serde_json::Value>(body).unwrap()
+    };
+    for body in [
+        "paths=config.json&paths=none&paths=onnx%2Fdeep&expand=True",
+        r#"{"paths": ["config.json", "none", "onnx/deep"], "expand": true}"#,
+    ] {
+        let told = post(body).await;
+        assert_eq!(told.as_array().unwrap().len(), 2);
+        assert_eq!((&told[0]["size"], &told[1]["type"]), (&2.into(), &"directory".into()));
+        assert_eq!(told[0]["lastCommit"]["id"], repository().commit());
+    }
+}
+
+#[tokio::test]
+async fn the_api_tells_of_names_tokens_and_access() {
+    let closed = Repository::new("org/closed").file("a", "").disabled();
+    let builder = StandIn::builder().repository(repository().revision("v1")).repository(closed);
+    let hub = builder.token("hf_some").start().await.unwrap();
+    let refs = get(&hub, "/api/models/org/name/refs?include_prs=1", &[]).await.json();
+    assert_eq!(refs["branches"][0]["ref"], "refs/heads/main");
+    assert_eq!(refs["tags"][0]["ref"], "refs/tags/v1");
+    assert_eq!(refs["pullRequests"][0]["targetCommit"], repository().commit());
+    let token = get(&hub, "/api/models/org/name/xet-read-token/main", &[]).await.json();
+    assert!(token["accessToken"].is_string() && token["exp"].is_u64());
+    assert_eq!(get(&hub, "/api/models/org/name/auth-check", &[]).await.status, 200);
+    let info = get(&hub, "/api/models/org/name?expand=sha&expand=gated", &[]).await.json();
+    assert_eq!(info.as_object().unwrap().keys().collect::<Vec<_>>(), ["_id", "gated", "id", "sha"]);
+
+    assert_eq!(get(&hub, "/api/models/org/closed", &[]).await.json()["disabled"], true);
+    for path in ["/org/closed/resolve/main/a", "/api/models/org/closed/tree/main"] {
+        let answer = get(&hub, path, &[]).await;
+        assert_eq!((answer.status, answer.header("x-error-code")), (401, "GatedRepo"));
+        let answer = get(&hub, path, &["authorization: Bearer hf_some"]).await;
+        let said = answer.header("x-error-message");
+        assert_eq!((answer.status, said), (403, "Access to this resource is disabled."));
+    }
+    let bad = get(&hub, WEIGHTS, &["authorization: Bearer hf_bad"]).await;
+    let said = bad.header("x-error-message");
+    assert_eq!((bad.status, said), (401, "Invalid credentials in Authorization header"));
+}
+
+#[tokio::test]
+async fn a_quota_runs_out_and_comes_back() {
+    let window = Duration::from_millis(400);
+    let builder = StandIn::builder().repository(repository()).quota(2, window);
+    let hub = builder.start().await.unwrap();
+    let ask = async || {
+        let answer = get(&hub, WEIGHTS, &[]).await;
+        (answer.status, answer.header("ratelimit").to_owned())
+    };
+    assert_eq!(ask().await, (302, "\"resolvers\";r=1;t=1".into()));
+    assert_eq!(ask().await, (302, "\"resolvers\";r=0;t=1".into()));
+    assert_eq!(ask().await, (429, "\"resolvers\";r=0;t=1".into()));
+    // Another bucket has a window of its own.
+    assert_eq!(get(&hub, "/api/models/org/name", &[]).await.status, 200);
+    tokio::time::sleep(window).await;
+    assert_eq!(ask().await.0, 302);
+}
+
+#[tokio::test]
+async fn an_answer_can_be_slow_and_each_connection_short() {
+    let drip = Action::Drip { bytes: 5, every: Duration::from_millis(20) };
+    let began = Instant::now();
+    let (answer, _) = under(drip).await;
+    assert_eq!(answer.body, sixteen());
+    assert!(began.elapsed() >= Duration::from_millis(80));
+    let closing = habit(Builder::close, WEIGHTS, &["connection: keep-alive"]).await;
+    assert_eq!(closing.header("connection"), "close");
+    let slow = Duration::from_millis(60);
+    let began = Instant::now();
+    habit(|hub| hub.latency(slow), WEIGHTS, &[]).await;
+    assert!(began.elapsed() >= slow);
+}
+
+#[tokio::test]
+async fn a_fault_may_begin_at_a_time() {
+    let fault = Fault::hub("", Nth::After(Duration::from_millis(200)), Action::status(503, ""));
+    let builder = StandIn::builder().repository(repository()).fault(fault);
+    let hub = builder.start().await.unwrap();
+    assert_eq!(get(&hub, WEIGHTS, &[]).await.status, 302);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(get(&hub, WEIGHTS, &[]).await.status, 503);
+}
+
+#[tokio::test]
+async fn a_request_keeps_the_name_that_its_sender_gave_it() {
+    let hub = start(repository()).await;
+    let answer = get(&hub, WEIGHTS, &["x-amzn-trace-id: mine"]).await;
+    assert_eq!(answer.header("x-request-id"), "mine");
+}

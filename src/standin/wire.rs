@@ -7,19 +7,25 @@ use super::log::{Host, Request};
 use super::repository::Content;
 use super::{Shared, cdn, hub};
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{Method, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, Write as _};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+
+/// The longest body of a request that is read.
+const MAX_BODY: usize = 1 << 20;
 
 /// What the Hub or the CDN has decided to answer, before faults.
 pub(super) struct Answer {
@@ -28,6 +34,8 @@ pub(super) struct Answer {
     pub(super) content: Content,
     /// The part of the content that is sent.
     pub(super) range: Range<u64>,
+    /// Whether the length is kept back.
+    pub(super) unannounced: bool,
 }
 
 impl Answer {
@@ -35,7 +43,8 @@ impl Answer {
     pub(super) fn text(status: u16, body: impl Into<String>) -> Self {
         let body = Bytes::from(body.into());
         let range = 0..body.len() as u64;
-        Self { status, headers: Vec::new(), content: Content::Held(body), range }
+        let content = Content::Held(body);
+        Self { status, headers: Vec::new(), content, range, unannounced: false }
     }
 
     pub(super) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -55,15 +64,16 @@ pub(super) async fn serve(listener: TcpListener, host: Host, shared: Arc<Shared>
     while let Ok((socket, _)) = listener.accept().await {
         while connections.try_join_next().is_some() {}
         let shared = Arc::clone(&shared);
+        let keeps_no_connection = shared.habits.close;
         connections.spawn(async move {
             let reset = Arc::new(AtomicBool::new(false));
             let wanted = Arc::clone(&reset);
             let service = service_fn(move |request: hyper::Request<Incoming>| {
                 let (shared, reset) = (Arc::clone(&shared), Arc::clone(&wanted));
-                let (parts, _) = request.into_parts();
-                Box::pin(async move { answer(&shared, host, &parts, reset).await })
+                Box::pin(async move { answer(&shared, host, request, reset).await })
             });
             let mut connection = hyper::server::conn::http1::Builder::new()
+                .keep_alive(!keeps_no_connection)
                 .serve_connection(TokioIo::new(socket), service);
             // A client that goes away is no failure of the server.
             let _ = poll_fn(|context| connection.poll_without_shutdown(context)).await;
@@ -80,9 +90,15 @@ pub(super) async fn serve(listener: TcpListener, host: Host, shared: Arc<Shared>
 async fn answer(
     shared: &Shared,
     host: Host,
-    request: &Parts,
+    request: hyper::Request<Incoming>,
     reset: Arc<AtomicBool>,
 ) -> io::Result<Response<Body>> {
+    let at = Instant::now();
+    let (request, sent) = request.into_parts();
+    let posted = match request.method == Method::POST {
+        true => Limited::new(sent, MAX_BODY).collect().await.map_err(io::Error::other)?.to_bytes(),
+        false => Bytes::new(),
+    };
     let target = request.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let headers: Vec<(String, String)> =
@@ -92,18 +108,23 @@ async fn answer(
         method: request.method.as_str().to_owned(),
         target,
         headers,
+        body: posted,
+        at,
         status: 0,
         sent: 0,
     };
+    tokio::time::sleep(shared.habits.latency).await;
     let action = {
         let mut faults = shared.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let ranged = entry.range().is_some();
-        faults.iter_mut().find_map(|fault| fault.strike(host, entry.path(), ranged))
+        let since = at.duration_since(shared.started);
+        faults.iter_mut().find_map(|fault| fault.strike(host, entry.path(), ranged, since))
     };
     let stray = host != Host::Hub && entry.header("authorization").is_some();
     let mut answer = match (&action, host) {
         _ if stray => Answer::text(400, "a token was sent where it does not belong"),
-        (Some(Action::Refuse), _) => {
+        (Some(Action::Refuse | Action::ResetBeforeHeaders), _) => {
+            reset.store(matches!(action, Some(Action::ResetBeforeHeaders)), Relaxed);
             shared.log.add(entry);
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
@@ -132,7 +153,7 @@ async fn answer(
     let mut response = Response::builder()
         .status(StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
     let announced = answer.headers.iter().any(|(name, _)| name == "content-length");
-    if !announced && !delivery.chunked {
+    if !announced && !delivery.chunked && !answer.unannounced {
         response = response.header(header::CONTENT_LENGTH, answer.range.end - answer.range.start);
     }
     for (name, value) in &answer.headers {
@@ -140,7 +161,7 @@ async fn answer(
             response = response.header(name, value);
         }
     }
-    let chunk = shared.chunk as u64;
+    let chunk = shared.habits.chunk as u64;
     let body = match request.method == Method::HEAD {
         true => body(answer.content, 0..0, chunk, Delivery::default(), tally),
         false => body(answer.content, answer.range, chunk, delivery, tally),
@@ -157,19 +178,13 @@ fn route(shared: &Shared, host: Host, request: &Request) -> Answer {
 }
 
 /// A file with its length and ranges, as any server of plain files answers (RFC 9110, 14).
-/// Several ranges at a time are not supported and get the whole file.
+/// What is no valid range is ignored, and so are several at a time.
 pub(super) fn file(content: Content, range: Option<&str>) -> Answer {
     let size = content.size();
-    let asked = range.and_then(|range| range.strip_prefix("bytes=")).and_then(|range| {
-        let (first, last) = range.split_once('-')?;
-        match (first.parse::<u64>().ok(), last.parse::<u64>().ok()) {
-            (Some(first), Some(last)) => Some(first..size.min(last.checked_add(1)?)),
-            (Some(first), None) if last.is_empty() => Some(first..size),
-            (None, Some(last)) if first.is_empty() => Some(size.saturating_sub(last)..size),
-            _ => None,
-        }
-    });
-    let answer = Answer { status: 200, headers: Vec::new(), content, range: 0..size };
+    let asked = range.and_then(|range| range.strip_prefix("bytes="));
+    let asked = asked.and_then(|range| span(range, size));
+    let answer =
+        Answer { status: 200, headers: Vec::new(), content, range: 0..size, unannounced: false };
     let answer = answer.header("accept-ranges", "bytes");
     match asked {
         None => answer,
@@ -177,8 +192,64 @@ pub(super) fn file(content: Content, range: Option<&str>) -> Answer {
             .header("content-range", format!("bytes */{size}"))
             .header("accept-ranges", "bytes"),
         Some(range) => {
-            let told = format!("bytes {}-{}/{size}", range.start, range.end - 1);
+            let told = told(&range, size);
             Answer { status: 206, range, ..answer }.header("content-range", told)
         }
     }
+}
+
+/// `first-last`, `first-` or `-length` of a file; empty where there is nothing of it.
+fn span(text: &str, size: u64) -> Option<Range<u64>> {
+    let (first, last) = text.trim().split_once('-')?;
+    match (first.parse::<u64>().ok(), last.parse::<u64>().ok()) {
+        (Some(first), Some(last)) if first > last => None,
+        (Some(first), Some(last)) => Some(first..size.min(last.saturating_add(1))),
+        (Some(first), None) if last.is_empty() => Some(first..size),
+        (None, Some(last)) if first.is_empty() => Some(size.saturating_sub(last)..size),
+        _ => None,
+    }
+}
+
+/// Content-Range, of a range that is sent.
+pub(super) fn told(range: &Range<u64>, total: u64) -> String {
+    format!("bytes {}-{}/{total}", range.start, range.end - 1)
+}
+
+/// Several ranges in one body, which is held in memory.
+pub(super) fn parts(content: &Content, range: Option<&str>) -> Answer {
+    let list = range.and_then(|range| range.strip_prefix("bytes=")).unwrap_or_default();
+    let spans = list.split(',').filter_map(|range| span(range, content.size()));
+    let spans: Vec<_> = spans.filter(|span| !span.is_empty()).collect();
+    multipart(content, &spans)
+}
+
+/// Ranges as multipart/byteranges (RFC 9110, 14.6).
+pub(super) fn multipart(content: &Content, ranges: &[Range<u64>]) -> Answer {
+    const BOUNDARY: &str = "standin-part";
+    let mut body = Vec::new();
+    for range in ranges {
+        let told = told(range, content.size());
+        let head = format!("\r\n--{BOUNDARY}\r\nContent-Range: {told}\r\n\r\n");
+        body.extend_from_slice(head.as_bytes());
+        body.extend_from_slice(&content.slice(range.clone()));
+    }
+    body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
+    let answer = Answer { content: Content::Held(body.into()), ..Answer::text(206, "") };
+    let range = 0..answer.content.size();
+    Answer { range, ..answer }
+        .header("content-type", format!("multipart/byteranges; boundary={BOUNDARY}"))
+}
+
+/// A whole text, compressed while it is sent: of no known length, and of no ranges.
+pub(super) fn compressed(content: &Content) -> Answer {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    let bytes = encoder
+        .write_all(&content.slice(0..content.size()))
+        .and_then(|()| encoder.finish())
+        .unwrap_or_else(|e| unreachable!("a vector takes all that is written: {e}"));
+    let range = 0..bytes.len() as u64;
+    let content = Content::Held(bytes.into());
+    Answer { status: 200, headers: Vec::new(), content, range, unannounced: true }
+        .header("content-encoding", "gzip")
+        .header("vary", "Accept-Encoding")
 }

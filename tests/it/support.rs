@@ -64,7 +64,7 @@ impl World {
             .enable_all()
             .build()
             .unwrap();
-        let hub = runtime.block_on(builder.start()).unwrap();
+        let hub = runtime.block_on(builder.token("hf_secret").start()).unwrap();
         Self { runtime, hub, home: tempfile::tempdir().unwrap() }
     }
 
