@@ -99,6 +99,8 @@ pub enum Error {
         url: String,
         /// Seconds until the server expects to answer again, where it says so.
         wait: Option<u64>,
+        /// What the server calls the request.
+        request: Option<String>,
     },
     /// The network or the server failed, and trying again did not help.
     Network {
@@ -177,10 +179,16 @@ impl fmt::Display for Error {
                 write!(f, "{url}: the server ignores range requests and would send the whole file")
             }
             Self::BadAnswer { url, what } => write!(f, "{url}: {what}"),
-            Self::RateLimited { url, wait: Some(seconds) } => {
-                write!(f, "{url}: rate limit reached; it resets in {seconds} s")
+            Self::RateLimited { url, wait, request } => {
+                write!(f, "{url}: rate limit reached")?;
+                if let Some(request) = request {
+                    write!(f, ", request {request}")?;
+                }
+                match wait {
+                    Some(seconds) => write!(f, "; it resets in {seconds} s"),
+                    None => Ok(()),
+                }
             }
-            Self::RateLimited { url, wait: None } => write!(f, "{url}: rate limit reached"),
             Self::Network { url, what, attempts: 1 } => write!(f, "{url}: {what}"),
             Self::Network { url, what, attempts } => {
                 write!(f, "{url}: {what} (tried {attempts} times)")

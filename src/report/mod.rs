@@ -172,7 +172,7 @@ pub struct GroupPart {
 }
 
 /// What a run cost. The only part of a report that differs between two runs.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Transfer {
     /// HTTP requests sent.
     pub requests: u64,

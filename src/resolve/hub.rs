@@ -157,7 +157,7 @@ impl HubSnapshot {
         }
         self.pin(file, &identity)?;
         match landing {
-            Landing::Answer(answer) if !answer.status().is_success() => {
+            Landing::Answer(answer) if answer.status() != StatusCode::OK => {
                 self.refusal(answer, file, weights).await.map(|kept| kept.map(|a| (a, identity)))
             }
             landing => Ok(Some((landing, identity))),

@@ -4,7 +4,7 @@
 //! request is a range of the wrong bytes. Redirects are never followed here.
 
 use super::SafeUrl;
-use super::retry::{self, Budget, Clock, Policy, SystemClock};
+use super::retry::{self, Budget, Clock, Pace, Policy, SystemClock};
 use crate::error::{Error, Result};
 use crate::observe::{Event, Observer, Silent};
 use crate::quote;
@@ -108,8 +108,10 @@ const FIRST_RETRIES: u32 = 2;
 pub(super) enum Failure {
     /// No answer, or its body broke; may pass.
     Broken(String),
-    /// A transient status, with the wait that the server names.
-    Refused { status: StatusCode, wait: Option<Duration> },
+    /// The body came at a trickle; may pass, though bytes did come.
+    Slow(String),
+    /// A transient status, with the wait that the server names and what it calls the request.
+    Refused { status: StatusCode, wait: Option<Duration>, request: Option<String> },
     /// A partial answer that is not the one asked for; may be one bad edge, so tried once more.
     Mismatch(String),
     /// The link has expired or leads elsewhere now.
@@ -228,8 +230,8 @@ impl Client {
         if announced.is_some_and(|n| n > limit) {
             return Err(too_long(answer.url()));
         }
-        let mut body = BytesMut::new();
-        while let Some(chunk) = self.chunk(answer).await? {
+        let (mut body, mut pace) = (BytesMut::new(), Pace::default());
+        while let Some(chunk) = self.chunk(answer, &mut pace).await? {
             if (body.len() + chunk.len()) as u64 > limit {
                 return Err(too_long(answer.url()));
             }
@@ -243,19 +245,31 @@ impl Client {
         }
     }
 
-    /// The next chunk of a body, within the idle time.
-    pub(super) async fn chunk(&self, answer: &mut Response) -> Result<Option<Bytes>, Failure> {
-        match tokio::time::timeout(self.0.policy.idle, answer.chunk()).await {
+    /// The next chunk of a body, within the idle time and not at a trickle.
+    pub(super) async fn chunk(
+        &self,
+        answer: &mut Response,
+        pace: &mut Pace,
+    ) -> Result<Option<Bytes>, Failure> {
+        let policy = &self.0.policy;
+        let asked = Instant::now();
+        match tokio::time::timeout(policy.idle, answer.chunk()).await {
             Ok(Ok(chunk)) => {
                 let bytes = chunk.as_ref().map_or(0, |c| c.len() as u64);
                 self.0.bytes.fetch_add(bytes, Relaxed);
-                Ok(chunk)
+                match pace.too_slow(policy, asked.elapsed(), bytes) && chunk.is_some() {
+                    true => Err(Failure::Slow(format!(
+                        "fewer than {} bytes a second came for {} s",
+                        policy.slowest,
+                        policy.slow_for.as_secs_f64()
+                    ))),
+                    false => Ok(chunk),
+                }
             }
             Ok(Err(e)) => Err(Failure::Broken(describe(&e))),
-            Err(_) => Err(Failure::Broken(format!(
-                "no byte came for {} s",
-                self.0.policy.idle.as_secs_f64()
-            ))),
+            Err(_) => {
+                Err(Failure::Broken(format!("no byte came for {} s", policy.idle.as_secs_f64())))
+            }
         }
     }
 
@@ -305,7 +319,7 @@ impl Client {
             headers.text(HeaderName::from_static("ratelimit")),
             self.0.clock.wall(),
         );
-        Failure::Refused { status: answer.status(), wait }
+        Failure::Refused { status: answer.status(), wait, request: request_id(answer) }
     }
 
     /// Waits before the next try, or says why there is none.
@@ -316,9 +330,12 @@ impl Client {
         url: &Url,
     ) -> Result<()> {
         let (told, why) = match &failure {
-            Failure::Broken(what) => (None, what.clone()),
-            Failure::Mismatch(what) => (None, what.clone()),
-            Failure::Refused { status, wait } => (*wait, status_text(*status)),
+            Failure::Broken(what) | Failure::Slow(what) | Failure::Mismatch(what) => {
+                (None, what.clone())
+            }
+            Failure::Refused { status, wait, request } => {
+                (*wait, with_request(status_text(*status), request.as_deref()))
+            }
             Failure::Stale { status, what } => (None, format!("{}: {what}", status_text(*status))),
             Failure::Fatal(_) => (None, String::new()),
         };
@@ -334,8 +351,11 @@ impl Client {
         let Some(wait) = wait else {
             let shown = SafeUrl(url).to_string();
             return Err(match failure {
-                Failure::Refused { status: StatusCode::TOO_MANY_REQUESTS, wait } => {
-                    Error::RateLimited { url: shown, wait: wait.map(|w| w.as_secs()) }
+                Failure::Refused { status, wait, request }
+                    if status == StatusCode::TOO_MANY_REQUESTS
+                        || wait.is_some_and(|wait| wait > policy.longest_wait) =>
+                {
+                    Error::RateLimited { url: shown, wait: wait.map(|w| w.as_secs()), request }
                 }
                 _ => Error::Network { url: shown, what: why, attempts: budget.attempts() },
             });
@@ -350,7 +370,9 @@ impl Client {
     pub(crate) async fn discard(&self, answer: &mut Response) {
         const WORTH: u64 = 16 << 10;
         if content_length(answer.headers()).is_some_and(|length| length <= WORTH) {
-            while let Ok(Some(_)) = self.chunk(answer).await {}
+            let mut pace = Pace::default();
+            let read = async { while let Ok(Some(_)) = self.chunk(answer, &mut pace).await {} };
+            let _ = tokio::time::timeout(EXCERPT_TIME, read).await;
         }
     }
 
@@ -358,11 +380,18 @@ impl Client {
     pub(crate) async fn unexpected(&self, mut answer: Response) -> Error {
         let url = SafeUrl(answer.url()).to_string();
         let mut what = status_text(answer.status());
+        let request = request_id(&answer);
         let body = body_excerpt(&mut answer).await;
         if !body.is_empty() {
             what = format!("{what} ({body})");
         }
-        Error::BadAnswer { url, what: format!("the server answered {what}") }
+        let what = with_request(format!("the server answered {what}"), request.as_deref());
+        Error::BadAnswer { url, what }
+    }
+
+    /// Tries after the first.
+    pub(super) fn retries(&self) -> u32 {
+        self.0.policy.retries
     }
 
     /// The moment, by the client's clock.
@@ -373,6 +402,23 @@ impl Client {
     /// Time since `then`, by the client's clock.
     pub(super) fn elapsed(&self, then: Instant) -> Duration {
         self.0.clock.now().saturating_duration_since(then)
+    }
+}
+
+/// The longest that is waited for a body that is only to be shown or thrown away.
+const EXCERPT_TIME: Duration = Duration::from_secs(2);
+
+/// What the server calls the request, for whoever asks its keepers about it.
+pub(super) fn request_id(answer: &Response) -> Option<String> {
+    let headers = Headers(answer.headers());
+    let id = ["x-request-id", "x-amzn-trace-id", "x-amz-cf-id"];
+    id.iter().find_map(|name| headers.text(*name)).map(|id| quote::excerpt(id, 80))
+}
+
+pub(super) fn with_request(what: String, request: Option<&str>) -> String {
+    match request {
+        Some(request) => format!("{what}, request {request}"),
+        None => what,
     }
 }
 
@@ -389,7 +435,7 @@ pub(super) async fn body_excerpt(answer: &mut Response) -> String {
             }
         }
     };
-    let _ = tokio::time::timeout(Duration::from_secs(2), read).await;
+    let _ = tokio::time::timeout(EXCERPT_TIME, read).await;
     let text = String::from_utf8_lossy(&body);
     // A page of HTML tells a reader nothing.
     if text.trim_start().starts_with("<!") || text.trim_start().starts_with("<html") {

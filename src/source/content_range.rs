@@ -1,5 +1,6 @@
 //! `Content-Range`, parsed and held against what was asked (RFC 9110, section 14.4).
 
+use crate::quote;
 use std::ops::Range;
 
 /// What a `Content-Range` header says.
@@ -43,19 +44,21 @@ fn number(text: &str) -> Option<u64> {
 /// be exactly as asked and known; the end may be lower, and the rest is then asked for again.
 pub(super) fn check(header: Option<&str>, asked: &Range<u64>, size: u64) -> Result<u64, String> {
     let header = header.ok_or("a partial answer came without Content-Range")?;
-    let told = ContentRange::parse(header);
-    let Some(ContentRange::Bytes { range, total }) = told else {
-        return Err(format!("Content-Range is {header:?}"));
+    let (range, total) = match ContentRange::parse(header) {
+        Some(ContentRange::Bytes { range, total })
+            if range.start == asked.start && range.end <= asked.end =>
+        {
+            (range, total)
+        }
+        _ => {
+            return Err(format!(
+                "bytes {}-{} were asked for, and Content-Range is {}",
+                asked.start,
+                asked.end - 1,
+                quote::excerpt(header, 80)
+            ));
+        }
     };
-    if range.start != asked.start || range.end > asked.end {
-        return Err(format!(
-            "bytes {}-{} were asked for, bytes {}-{} came",
-            asked.start,
-            asked.end - 1,
-            range.start,
-            range.end - 1
-        ));
-    }
     match total {
         Some(total) if total != size => {
             Err(format!("the file has {size} bytes, this answer says {total}"))

@@ -3,10 +3,12 @@
 //! What a link leads to is worked out by whoever hands in the [`Relink`]; here it must answer by
 //! itself.
 
-use super::client::{Client, Failure, Headers, body_excerpt, content_length, status_text};
+use super::client::{
+    Client, Failure, Headers, body_excerpt, content_length, request_id, status_text, with_request,
+};
 use super::content_range::{self, ContentRange};
 use super::link::{Link, Relink};
-use super::retry::{self, Budget};
+use super::retry::{self, Budget, Pace};
 use super::{ByteSource, SafeUrl};
 use crate::error::{Error, Result};
 use bytes::Bytes;
@@ -35,6 +37,8 @@ struct Current {
     link: Link,
     generation: u64,
     since: Instant,
+    /// What differed when a fresh link led to other bytes: no stream may ask again after that.
+    changed: Option<String>,
 }
 
 impl HttpSource {
@@ -46,7 +50,7 @@ impl HttpSource {
             None => probe_size(&client, &link).await?,
         };
         let since = client.now();
-        let link = tokio::sync::Mutex::new(Current { link, generation: 0, since });
+        let link = tokio::sync::Mutex::new(Current { link, generation: 0, since, changed: None });
         Ok(Self(Arc::new(Remote { client, name, size, relink, link })))
     }
 }
@@ -68,6 +72,7 @@ impl ByteSource for HttpSource {
             budget: Budget::new(),
             stale: None,
             mismatched: false,
+            slow: 0,
         };
         stream::try_unfold(reader, |mut reader| async move {
             Ok(reader.next().await?.map(|chunk| (chunk, reader)))
@@ -81,21 +86,34 @@ impl Remote {
     /// the link nears its end.
     async fn link(&self, stale: Option<u64>) -> Result<(Link, u64)> {
         let mut current = self.link.lock().await;
+        if let Some(what) = &current.changed {
+            return Err(self.changed(what));
+        }
         // A request is refused only at its start, so a sixth of the lifetime is margin enough.
         let worn = current
             .link
             .lifetime
             .is_some_and(|life| self.client.elapsed(current.since) > life.mul_f64(5.0 / 6.0));
         if worn || stale == Some(current.generation) {
-            let fresh = (self.relink)().await?;
-            if let Some(what) = current.link.identity.difference(&fresh.identity) {
-                return Err(Error::Changed { file: self.name.clone(), what });
-            }
+            let fresh = match (self.relink)().await {
+                Ok(fresh) => match current.link.identity.difference(&fresh.identity) {
+                    None => fresh,
+                    Some(what) => return Err(self.changed(current.changed.insert(what))),
+                },
+                Err(Error::Changed { what, .. }) => {
+                    return Err(self.changed(current.changed.insert(what)));
+                }
+                Err(error) => return Err(error),
+            };
             let since = self.client.now();
             let generation = current.generation + 1;
-            *current = Current { link: fresh, generation, since };
+            *current = Current { link: fresh, generation, since, changed: None };
         }
         Ok((current.link.clone(), current.generation))
+    }
+
+    fn changed(&self, what: &str) -> Error {
+        Error::Changed { file: self.name.clone(), what: what.to_owned() }
     }
 }
 
@@ -109,11 +127,15 @@ struct RangeReader {
     /// last byte.
     stale: Option<u64>,
     mismatched: bool,
+    /// Answers given up because they came at a trickle. Bytes do arrive then, so that the budget
+    /// alone would never end it.
+    slow: u32,
 }
 
 /// An open answer and the position at which it must end.
 struct Body {
     answer: Response,
+    pace: Pace,
     end: u64,
 }
 
@@ -147,7 +169,7 @@ impl RangeReader {
         let Some(body) = &mut self.body else {
             return Ok(None);
         };
-        match self.remote.client.chunk(&mut body.answer).await? {
+        match self.remote.client.chunk(&mut body.answer, &mut body.pace).await? {
             // What came before is handed on already, so there is nothing to be tried again.
             Some(chunk) if self.rest.start + chunk.len() as u64 > body.end => {
                 Err(Failure::Fatal(Error::BadAnswer {
@@ -193,10 +215,11 @@ impl RangeReader {
                     .and_then(ContentRange::parse);
                 let stale = self.stale.replace(generation).is_none()
                     && said != Some(ContentRange::Unsatisfied { total: remote.size });
+                let request = request_id(&answer);
                 let what = body_excerpt(&mut answer).await;
                 return Err(match stale {
                     true => Failure::Stale { status, what },
-                    false => Failure::Fatal(refused(shown(), status, &what)),
+                    false => Failure::Fatal(refused(shown(), status, &what, request.as_deref())),
                 });
             }
             _ => return Err(Failure::Fatal(client.unexpected(answer).await)),
@@ -219,7 +242,7 @@ impl RangeReader {
             let what = "Content-Length and Content-Range disagree";
             return Err(Failure::Mismatch(what.into()));
         }
-        Ok(Body { answer, end })
+        Ok(Body { answer, pace: Pace::default(), end })
     }
 
     /// Makes the next try possible: waits, has the link renewed, or gives up.
@@ -233,19 +256,27 @@ impl RangeReader {
             }
             failure => {
                 let url = self.remote.link.lock().await.link.url.clone();
-                self.remote.client.wait_after(failure, &mut self.budget, &url).await
+                let client = &self.remote.client;
+                if let Failure::Slow(what) = &failure {
+                    self.slow += 1;
+                    if self.slow > client.retries() {
+                        let (url, what) = (SafeUrl(&url).to_string(), what.clone());
+                        return Err(Error::Network { url, what, attempts: self.slow });
+                    }
+                }
+                client.wait_after(failure, &mut self.budget, &url).await
             }
         }
     }
 }
 
 /// A link that a fresh one did not mend.
-fn refused(url: String, status: StatusCode, body: &str) -> Error {
+fn refused(url: String, status: StatusCode, body: &str, request: Option<&str>) -> Error {
     let mut what = format!("the server answered {}", status_text(status));
     if !body.is_empty() {
         what = format!("{what} ({body})");
     }
-    Error::BadAnswer { url, what }
+    Error::BadAnswer { url, what: with_request(what, request) }
 }
 
 /// The file's length by asking for its first byte.

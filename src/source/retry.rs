@@ -52,6 +52,11 @@ pub struct Policy {
     pub headers: Duration,
     /// Time between two chunks of a body.
     pub idle: Duration,
+    /// Bytes a second below which a body counts as broken: a server that trickles would hold a
+    /// scan for ever, never idle and never done.
+    pub slowest: u64,
+    /// Time over which that is measured.
+    pub slow_for: Duration,
     /// Tries after the first, refilled whenever bytes arrive.
     pub retries: u32,
     /// The longest wait that a server may ask for; a rate-limit window is 300 s.
@@ -66,6 +71,8 @@ impl Default for Policy {
             connect: Duration::from_secs(10),
             headers: Duration::from_secs(10),
             idle: Duration::from_secs(10),
+            slowest: 1000,
+            slow_for: Duration::from_secs(30),
             retries: 5,
             longest_wait: Duration::from_secs(310),
             patience: Duration::from_secs(900),
@@ -122,6 +129,27 @@ fn parse_rate_limit(value: &str) -> Option<(u64, u64)> {
         }
     }
     remaining.zip(reset)
+}
+
+/// How fast a body comes, by the time that is spent waiting for it: what a slow reader takes does
+/// not count against the server.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Pace {
+    /// Bytes came after a wait: whether the body is too slow to be waited for any longer.
+    pub(super) fn too_slow(&mut self, policy: &Policy, waited: Duration, bytes: u64) -> bool {
+        self.waited += waited;
+        self.bytes += bytes;
+        if self.waited < policy.slow_for {
+            return false;
+        }
+        let Self { waited, bytes } = std::mem::take(self);
+        (bytes as f64) < policy.slowest as f64 * waited.as_secs_f64()
+    }
 }
 
 /// What is left of a request's tries.
@@ -205,6 +233,18 @@ mod tests {
         assert_eq!(waits, [Some(S(1)), Some(S(2)), Some(S(4)), Some(S(8)), Some(S(8)), None]);
         budget.refill();
         assert_eq!(budget.next_wait(&policy, None, now, 0.0), Some(S(1)));
+    }
+
+    #[test]
+    fn a_trickle_is_too_slow_and_a_slow_reader_is_not() {
+        let policy = Policy { slowest: 100, slow_for: S(10), ..Policy::default() };
+        let mut pace = Pace::default();
+        assert!((0..9).all(|_| !pace.too_slow(&policy, S(1), 99)));
+        assert!(pace.too_slow(&policy, S(1), 99));
+        // Measured anew.
+        assert!((0..30).all(|_| !pace.too_slow(&policy, S(1), 100)));
+        // Nothing was waited for, however long it took in all.
+        assert!((0..1000).all(|_| !pace.too_slow(&policy, S(0), 1)));
     }
 
     #[test]

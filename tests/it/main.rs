@@ -1,6 +1,7 @@
 //! Everything that is promised of the program as a whole, in one binary.
 
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 // What the tests share: fixtures and their expected results, the stand-in Hub, the binary.
 mod support;
@@ -13,6 +14,9 @@ mod requests;
 
 // What is sent, and what comes of it, when something does go wrong.
 mod faults;
+
+// A scan broken at every request and at every chunk of every body.
+mod torture;
 
 // The stand-in Hub itself: that it answers as the real one does, whatever the reader makes of it.
 mod standin;

@@ -188,6 +188,11 @@ fn groups(found: &Value, expected: &Value, tokens: &Value, context: &str) {
     }
 }
 
+/// What the clock on the wall says in all tests: 9 September 2001.
+pub fn wall() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000)
+}
+
 /// A clock that notes each wait and does not wait, and that may run fast.
 #[derive(Default)]
 pub struct Impatient {
@@ -203,7 +208,7 @@ impl Clock for Impatient {
     }
 
     fn wall(&self) -> SystemTime {
-        SystemTime::now()
+        wall()
     }
 
     fn sleep(&self, duration: Duration) -> futures::future::BoxFuture<'static, ()> {
@@ -216,29 +221,74 @@ impl Clock for Impatient {
     }
 }
 
-/// A checkpoint of one tied matrix of generated rows, as an LFS file of any size: row `r` repeats
-/// row 0 where `r` is a multiple of `every`.
-pub fn generated(id: &str, rows: u64, row_bytes: u64, every: u64) -> Repository {
-    let columns = row_bytes / 2;
-    let end = rows * row_bytes;
-    let mut header = serde_json::json!({"model.embed_tokens.weight":
-        {"dtype": "BF16", "shape": [rows, columns], "data_offsets": [0, end]}})
-    .to_string();
+/// A safetensors file of one matrix of generated rows, and the place of its first byte: row `r`
+/// repeats row 0 where `r` is a multiple of `every`.
+fn matrix_file(name: &str, rows: u64, row_bytes: u64, every: u64) -> (Vec<u8>, Row) {
+    let (columns, end) = (row_bytes / 2, rows * row_bytes);
+    let entry = serde_json::json!({"dtype": "BF16", "shape": [rows, columns],
+        "data_offsets": [0, end]});
+    let mut header = serde_json::json!({ name: entry }).to_string();
     header += &" ".repeat((8 - header.len() % 8) % 8);
     let mut prefix = (header.len() as u64).to_le_bytes().to_vec();
     prefix.extend(header.bytes());
-    let start = prefix.len() as u64;
-    let byte = move |at: u64| {
-        if at < start {
-            return prefix[at as usize];
-        }
-        let (row, column) = ((at - start) / row_bytes, (at - start) % row_bytes);
-        let row = if row % every == 0 { 0 } else { row };
-        if column < 8 { row.to_le_bytes()[column as usize] } else { column as u8 }
+    let pattern: Vec<u8> = (0..row_bytes).map(|column| column as u8).collect();
+    let row = move |row: u64| {
+        let row = if row.is_multiple_of(every) { 0 } else { row };
+        let mut bytes = pattern.clone();
+        let number = row.to_le_bytes();
+        let length = number.len().min(bytes.len());
+        bytes[..length].copy_from_slice(&number[..length]);
+        bytes
     };
-    Repository::new(id).file("config.json", r#"{"tie_word_embeddings": true}"#).generated(
-        "model.safetensors",
-        start + end,
-        move |from, length| (from..from + length as u64).map(&byte).collect::<Vec<u8>>().into(),
-    )
+    (prefix, Box::new(row))
+}
+
+/// The length of such a file.
+pub fn file_size(name: &str, rows: u64, row_bytes: u64) -> u64 {
+    matrix_file(name, rows, row_bytes, 1).0.len() as u64 + rows * row_bytes
+}
+
+type Row = Box<dyn Fn(u64) -> Vec<u8> + Send + Sync>;
+
+/// Adds such a file to a repository, made as it is read, so that it may be of any size.
+fn generate(repository: Repository, path: &str, name: &str, size: [u64; 3]) -> Repository {
+    let [rows, row_bytes, every] = size;
+    let (prefix, row) = matrix_file(name, rows, row_bytes, every);
+    let start = prefix.len() as u64;
+    repository.generated(path, start + rows * row_bytes, move |from, length| {
+        let to = from + length as u64;
+        let mut bytes = Vec::with_capacity(length + row_bytes as usize);
+        if from < start {
+            bytes.extend_from_slice(&prefix[from as usize..to.min(start) as usize]);
+        }
+        let mut at = from.max(start);
+        while at < to {
+            let (number, within) = ((at - start) / row_bytes, (at - start) % row_bytes);
+            let wanted = (to - at).min(row_bytes - within);
+            bytes.extend_from_slice(&row(number)[within as usize..(within + wanted) as usize]);
+            at += wanted;
+        }
+        bytes.into()
+    })
+}
+
+/// A checkpoint of one tied matrix of generated rows, as an LFS file of any size: row `r` repeats
+/// row 0 where `r` is a multiple of `every`.
+pub fn generated(id: &str, rows: u64, row_bytes: u64, every: u64) -> Repository {
+    let repository = Repository::new(id).file("config.json", r#"{"tie_word_embeddings": true}"#);
+    let (path, name) = ("model.safetensors", "model.embed_tokens.weight");
+    generate(repository, path, name, [rows, row_bytes, every])
+}
+
+/// The same matrix as a head of its own, in the second of two shards.
+pub fn generated_shards(id: &str, rows: u64, row_bytes: u64, every: u64) -> Repository {
+    let shard = |number: u32| format!("model-0000{number}-of-00002.safetensors");
+    let map = serde_json::json!({"metadata": {}, "weight_map": {
+        "model.embed_tokens.weight": shard(1), "lm_head.weight": shard(2)}});
+    let repository = Repository::new(id)
+        .file("config.json", r#"{"tie_word_embeddings": false}"#)
+        .file("model.safetensors.index.json", map.to_string());
+    let repository =
+        generate(repository, &shard(1), "model.embed_tokens.weight", [rows, row_bytes, 7]);
+    generate(repository, &shard(2), "lm_head.weight", [rows, row_bytes, every])
 }
