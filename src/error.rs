@@ -111,7 +111,7 @@ pub enum Error {
         /// How often it was tried.
         attempts: u32,
     },
-    /// The file changed on the server while it was read.
+    /// The file changed while it was read.
     Changed {
         /// The file.
         file: String,
@@ -194,7 +194,7 @@ impl fmt::Display for Error {
                 write!(f, "{url}: {what} (tried {attempts} times)")
             }
             Self::Changed { file, what } => {
-                write!(f, "{file}: changed on the server while it was read: {what}")
+                write!(f, "{file}: changed while it was read: {what}")
             }
             Self::Io { path, doing, source } => {
                 write!(f, "{}: cannot {doing}: {source}", path.display())

@@ -71,6 +71,34 @@ pub fn excerpt(text: &str, limit: usize) -> String {
     out
 }
 
+/// What a sentence or a line has room for of one name, in characters.
+const NAME: usize = 200;
+
+/// The longest sentence, in characters: one about a few names.
+const SENTENCE: usize = 1000;
+
+/// A name from a file as [`repr`] writes it, cut where it is too long for a sentence.
+pub fn name(text: &str) -> String {
+    cut(text, NAME, repr)
+}
+
+/// [`printable`] text, cut where it is too long for a line.
+pub fn short(text: &str) -> String {
+    cut(text, NAME, printable)
+}
+
+/// A sentence that may quote names: [`printable`], and cut where it is no sentence any more.
+pub fn sentence(text: &str) -> String {
+    cut(text, SENTENCE, printable)
+}
+
+fn cut(text: &str, room: usize, write: fn(&str) -> String) -> String {
+    match text.char_indices().nth(room) {
+        None => write(text),
+        Some((at, _)) => format!("{}… ({} bytes)", write(&text[..at]), text.len()),
+    }
+}
+
 fn push_printable(out: &mut String, c: char) {
     match c {
         '\n' => out.push_str("\\n"),
@@ -91,6 +119,15 @@ fn push_printable(out: &mut String, c: char) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_name_is_cut() {
+        let long = "ü\n".repeat(500_000);
+        for shown in [name(&long), short(&long)] {
+            assert!(shown.ends_with("… (1500000 bytes)") && shown.chars().count() < 700, "{shown}");
+        }
+        assert_eq!((name("a b"), short("a\tb")), ("'a b'".into(), "a\\tb".into()));
+    }
 
     #[test]
     fn text_is_quoted_as_python_quotes_it() {

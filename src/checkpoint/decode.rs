@@ -3,8 +3,9 @@
 
 use super::TensorRecord;
 use crate::error::Result;
-use crate::source::{self, ByteSource};
+use crate::source::ByteSource;
 use bytes::Bytes;
+use futures::StreamExt as _;
 use std::ops::Range;
 
 /// What a decoder wants.
@@ -17,12 +18,15 @@ pub enum Step {
 }
 
 /// A decoder of one container format's header.
+///
+/// It never asks for bytes beyond the file's length, and holds every length that the file claims
+/// against it before it asks or makes room.
 pub trait HeaderDecoder {
-    /// Takes the bytes that the last step asked for, or nothing at the start.
-    ///
-    /// A decoder never asks for bytes beyond the file's length, and checks every length that the
-    /// file claims against it before it asks.
-    fn step(&mut self, bytes: Option<Bytes>) -> Result<Step>;
+    /// Takes a part of the bytes that the last step asked for; parts come in order.
+    fn feed(&mut self, part: Bytes);
+
+    /// Says what is wanted, once all that was asked for has been fed.
+    fn step(&mut self) -> Result<Step>;
 }
 
 /// Reads what the decoder asks for until it is done.
@@ -30,10 +34,14 @@ pub async fn decode(
     source: &dyn ByteSource,
     decoder: &mut (dyn HeaderDecoder + Send),
 ) -> Result<Vec<TensorRecord>> {
-    let mut bytes = None;
     loop {
-        match decoder.step(bytes.take())? {
-            Step::Need(range) => bytes = Some(source::read(source, range).await?),
+        match decoder.step()? {
+            Step::Need(range) => {
+                let mut stream = source.stream(range);
+                while let Some(part) = stream.next().await {
+                    decoder.feed(part?);
+                }
+            }
             Step::Done(tensors) => return Ok(tensors),
         }
     }

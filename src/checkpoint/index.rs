@@ -4,6 +4,7 @@
 //! out of the repository is refused before it is used.
 
 use crate::error::{Error, Result};
+use crate::quote;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
@@ -36,12 +37,16 @@ impl Index {
             return Err(Error::format(file, what));
         }
         if let Some(shard) = shards.iter().find(|shard| !is_plain(shard)) {
-            let what = format!("it names the shard {shard:?}, which is no file beside it");
+            let what =
+                format!("it names the shard {}, which is no file beside it", quote::name(shard));
             return Err(Error::format(file, what));
         }
         tensors.sort();
         if let Some(pair) = tensors.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(Error::format(file, format!("it names the tensor {:?} twice", pair[0].0)));
+            return Err(Error::format(
+                file,
+                format!("it names the tensor {} twice", quote::name(&pair[0].0)),
+            ));
         }
         Ok(Self { tensors, shards, total_bytes })
     }

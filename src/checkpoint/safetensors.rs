@@ -8,11 +8,13 @@
 use super::decode::{HeaderDecoder, Step};
 use super::{Dtype, TensorRecord};
 use crate::error::{Error, Result};
+use crate::quote;
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
-use std::collections::HashSet;
+use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 /// Bytes asked for first: of the thousand most downloaded models, 97 % have headers that fit.
 const FIRST: u64 = 100_000;
@@ -68,25 +70,24 @@ impl Safetensors {
         if !text.starts_with('{') {
             return Err(self.wrong("not a safetensors file: its header is no JSON object"));
         }
-        let Header(entries) = serde_json::from_str(text)
+        let Header(mut tensors) = serde_json::from_str(text)
             .map_err(|e| self.wrong(format!("its header cannot be read: {e}")))?;
-        let mut names = HashSet::with_capacity(entries.len());
-        if let Some((name, _)) = entries.iter().find(|(name, _)| !names.insert(name.as_str())) {
-            return Err(self.wrong(format!("its header names the tensor {name:?} twice")));
+        tensors.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        if let Some(pair) = tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            let name = quote::name(&pair[0].name);
+            return Err(self.wrong(format!("its header names the tensor {name} twice")));
         }
-        drop(names);
-        let mut tensors: Vec<TensorRecord> = Vec::with_capacity(entries.len());
-        for (name, entry) in entries {
-            tensors.push(self.record(name, entry, start)?);
+        for tensor in &mut tensors {
+            self.place(tensor, start)?;
         }
-        tensors.sort_by_key(|tensor| (tensor.range.start, tensor.range.end));
+        tensors.sort_unstable_by_key(|tensor| (tensor.range.start, tensor.range.end));
         let mut reached = start;
         for tensor in &tensors {
             if tensor.range.start != reached {
                 let fault =
                     if tensor.range.start < reached { "overlaps" } else { "leaves a hole after" };
-                let what = format!("the tensor {:?} {fault} the one before it", tensor.name);
-                return Err(self.wrong(what));
+                let name = quote::name(&tensor.name);
+                return Err(self.wrong(format!("the tensor {name} {fault} the one before it")));
             }
             reached = tensor.range.end;
         }
@@ -98,17 +99,17 @@ impl Safetensors {
         Ok(tensors)
     }
 
-    /// One tensor, its shape held against its span.
-    fn record(&self, name: String, entry: Entry, start: u64) -> Result<TensorRecord> {
-        let [begin, end] = entry.data_offsets;
-        let wrong = |what: &str| self.wrong(format!("the tensor {name:?} {what}"));
+    /// Counts a tensor's bytes from the start of the file, and holds its shape against them.
+    fn place(&self, tensor: &mut TensorRecord, start: u64) -> Result<()> {
+        let wrong =
+            |what: &str| self.wrong(format!("the tensor {} {what}", quote::name(&tensor.name)));
+        let Range { start: begin, end } = tensor.range;
         let range = match (start.checked_add(begin), start.checked_add(end)) {
             (Some(begin), Some(end)) if begin <= end && end <= self.size => begin..end,
             _ => return Err(wrong("lies outside the file")),
         };
-        let dtype = Dtype::parse(&entry.dtype);
-        if let Some(bits) = dtype.bits() {
-            let total = entry.shape.iter().try_fold(bits, |n, &side| n.checked_mul(side));
+        if let Some(bits) = tensor.dtype.bits() {
+            let total = tensor.shape.iter().try_fold(bits, |n, &side| n.checked_mul(side));
             let total = total.ok_or_else(|| wrong("has more elements than can be counted"))?;
             if total % 8 != 0 {
                 return Err(wrong("does not fill whole bytes"));
@@ -117,32 +118,40 @@ impl Safetensors {
                 return Err(wrong("has a shape that does not fit its bytes"));
             }
         }
-        Ok(TensorRecord { name, dtype, shape: entry.shape, range })
+        tensor.range = range;
+        Ok(())
     }
 }
 
 impl HeaderDecoder for Safetensors {
-    fn step(&mut self, bytes: Option<Bytes>) -> Result<Step> {
-        match bytes {
-            None => return Ok(Step::Need(0..FIRST.min(self.size))),
-            Some(bytes) => self.held.extend_from_slice(&bytes),
+    fn feed(&mut self, part: Bytes) {
+        self.held.extend_from_slice(&part);
+    }
+
+    fn step(&mut self) -> Result<Step> {
+        let held = self.held.len() as u64;
+        if held == 0 && self.size > 0 {
+            return Ok(Step::Need(0..FIRST.min(self.size)));
         }
         let end = 8 + self.json_length()?;
-        let held = self.held.len() as u64;
         if held < end {
+            // At most MAX_HEADER more, and the file is known to have them.
+            self.held.reserve((end - held) as usize);
             return Ok(Step::Need(held..end));
         }
-        // At most MAX_HEADER + 8, and held in memory already.
-        self.parse(&self.held[8..end as usize], end).map(Step::Done)
+        let held = std::mem::take(&mut self.held);
+        self.parse(&held[8..end as usize], end).map(Step::Done)
     }
 }
 
-/// The entries in the order they are written, so that a repeated name is seen.
-struct Header(Vec<(String, Entry)>);
+/// The tensors in the order they are written, so that a repeated name is seen; their bytes are
+/// counted from the end of the header.
+struct Header(Vec<TensorRecord>);
 
 #[derive(Deserialize)]
-struct Entry {
-    dtype: String,
+struct Entry<'a> {
+    #[serde(borrow)]
+    dtype: Cow<'a, str>,
     shape: Vec<u64>,
     data_offsets: [u64; 2],
 }
@@ -159,7 +168,7 @@ impl<'de> Deserialize<'de> for Header {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-                let mut entries = Vec::new();
+                let mut tensors = Vec::new();
                 let mut metadata = false;
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
@@ -167,11 +176,13 @@ impl<'de> Deserialize<'de> for Header {
                             return Err(A::Error::custom("__metadata__ stands twice"));
                         }
                         map.next_value::<Option<Metadata>>()?;
-                    } else {
-                        entries.push((name, map.next_value()?));
+                        continue;
                     }
+                    let Entry { dtype, shape, data_offsets: [begin, end] } = map.next_value()?;
+                    let dtype = Dtype::parse(&dtype);
+                    tensors.push(TensorRecord { name, dtype, shape, range: begin..end });
                 }
-                Ok(Header(entries))
+                Ok(Header(tensors))
             }
         }
 

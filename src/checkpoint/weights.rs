@@ -6,6 +6,7 @@
 
 use super::{Index, MAX_INDEX, Safetensors, TensorRecord, decode};
 use crate::error::{Error, Result};
+use crate::quote;
 use crate::resolve::Snapshot;
 use crate::source::ByteSource;
 use std::collections::HashMap;
@@ -240,7 +241,10 @@ impl Checkpoint {
             Some(record) => Ok((record, file, Arc::clone(&opened.source))),
             None if matches!(self.layout, Layout::Single(_)) => Err(unknown()),
             None => {
-                let what = format!("the index says that it holds {tensor:?}, but it does not");
+                let what = format!(
+                    "the index says that it holds {}, but it does not",
+                    quote::name(tensor)
+                );
                 Err(Error::format(file, what))
             }
         }

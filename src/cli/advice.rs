@@ -28,11 +28,11 @@ pub(crate) fn sentence(error: &Error) -> String {
         }
         Error::RateLimited { .. } => "wait and try again, or pass a token, which has its own limit",
         Error::Network { .. } => "check the connection and try again",
-        Error::Changed { .. } => "run it again, with --revision naming a full commit",
+        Error::Changed { .. } => "run it again, on the Hub with --revision naming a full commit",
         Error::BadAnswer { .. } => "try again later, or check the address with --verbose",
         _ => "",
     };
-    let mut text = quote::printable(&error.to_string());
+    let mut text = quote::sentence(&error.to_string());
     let said =
         text.contains("--matrix embedding") || text.contains("--tensor") || text.contains("--file");
     if !next.is_empty() && !said {

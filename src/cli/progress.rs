@@ -51,7 +51,7 @@ impl Progress {
     }
 
     fn line(&self, text: &str) {
-        let text = quote::printable(text);
+        let text = quote::sentence(text);
         self.bar.suspend(|| {
             // There is no one to tell that standard error is gone.
             let _ = writeln!(io::stderr(), "{text}");

@@ -3,6 +3,7 @@
 use super::locate::{Located, Role};
 use crate::checkpoint::{Dtype, TensorRecord};
 use crate::error::{Error, Result};
+use crate::quote;
 use std::ops::Range;
 
 /// The most rows that can be told apart by the index of a scan.
@@ -56,7 +57,10 @@ impl Matrix {
             return Err(unreadable(format!("its shape [{sides}] is not 2-D")));
         };
         let Some(bits) = record.dtype.bits() else {
-            return Err(unreadable(format!("its type {:?} is unknown", record.dtype.name())));
+            return Err(unreadable(format!(
+                "its type {} is unknown",
+                quote::name(record.dtype.name())
+            )));
         };
         if columns == 0 {
             return Err(unreadable("it has no columns".into()));

@@ -35,8 +35,12 @@ impl Render for Csv {
     }
 }
 
-/// A field, in double quotes where it needs them.
+/// A field, in double quotes where it needs them. What a spreadsheet would take for a formula gets
+/// an apostrophe before it, which spreadsheets take for "this is text".
 fn field(text: &str) -> Cow<'_, str> {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        return field(&format!("'{text}")).into_owned().into();
+    }
     match text.contains([',', '"', '\r', '\n']) {
         true => format!("\"{}\"", text.replace('"', "\"\"")).into(),
         false => text.into(),
@@ -50,6 +54,8 @@ mod tests {
     #[test]
     fn fields_are_quoted_where_they_need_it() {
         assert_eq!(field("plain"), "plain");
+        assert_eq!(field("=1+1"), "'=1+1");
+        assert_eq!(field("@a,b"), "\"'@a,b\"");
         assert_eq!(field("a,\"b\""), "\"a,\"\"b\"\"\"");
     }
 }

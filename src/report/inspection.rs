@@ -16,9 +16,9 @@ pub fn inspection(inspections: &[Inspection], out: &mut dyn Write) -> io::Result
         for (name, value) in origin(&found.model) {
             writeln!(out, "{name}: {value}")?;
         }
-        writeln!(out, "Tensor: {}", quote::printable(&matrix.tensor))?;
-        writeln!(out, "File: {}", quote::printable(&matrix.file))?;
-        wrapped("Chosen because: ", &quote::printable(&matrix.reason), out)?;
+        writeln!(out, "Tensor: {}", quote::short(&matrix.tensor))?;
+        writeln!(out, "File: {}", quote::short(&matrix.file))?;
+        wrapped("Chosen because: ", &quote::sentence(&matrix.reason), out)?;
         let tied = match matrix.tied {
             Some(true) => "yes",
             Some(false) => "no",
@@ -30,11 +30,11 @@ pub fn inspection(inspections: &[Inspection], out: &mut dyn Write) -> io::Result
             flags => {
                 let flags: Vec<String> =
                     flags.iter().map(|(path, tied)| format!("{path} = {tied}")).collect();
-                wrapped("Tie flags: ", &quote::printable(&flags.join(", ")), out)?;
+                wrapped("Tie flags: ", &quote::sentence(&flags.join(", ")), out)?;
             }
         }
         for warning in &found.warnings {
-            wrapped("Warning: ", &quote::printable(warning), out)?;
+            wrapped("Warning: ", &quote::sentence(warning), out)?;
         }
         writeln!(out)?;
         writeln!(out, "Shape: [{}, {}] {}", matrix.rows, matrix.columns, matrix.dtype)?;

@@ -100,7 +100,7 @@ impl Markdown {
 /// A code span: its fence is longer than any run of backticks inside, and a bar inside a table
 /// would end the cell.
 fn code(text: &str) -> String {
-    let text = quote::printable(text).replace('|', "\\|");
+    let text = quote::sentence(text).replace('|', "\\|");
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest + 1);
     let pad = if longest > 0 { " " } else { "" };
@@ -110,7 +110,7 @@ fn code(text: &str) -> String {
 /// Plain text that Markdown and HTML leave alone.
 fn cell(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in quote::printable(text).chars() {
+    for c in quote::sentence(text).chars() {
         match c {
             '<' => out.push_str("&lt;"),
             '&' => out.push_str("&amp;"),

@@ -14,6 +14,9 @@ const WIDTH: usize = 80;
 /// Characters of a token that are shown; only entries made of long runs are longer.
 const TOKEN: usize = 256;
 
+/// Hex digits shown of a token that is no text.
+const HEX: usize = 64;
+
 /// What the seed's notebook prints, for one matrix after another.
 #[derive(Debug, Clone, Copy)]
 pub struct Text {
@@ -46,12 +49,11 @@ impl Text {
         for (name, value) in origin(&report.model) {
             writeln!(out, "{name}: {value}")?;
         }
-        let shown = |text: &str| quote::printable(text);
-        writeln!(out, "Tensor: {}", shown(&matrix.tensor))?;
-        writeln!(out, "File: {}", shown(&matrix.file))?;
-        wrapped("Chosen because: ", &shown(&matrix.reason), out)?;
+        writeln!(out, "Tensor: {}", quote::short(&matrix.tensor))?;
+        writeln!(out, "File: {}", quote::short(&matrix.file))?;
+        wrapped("Chosen because: ", &quote::sentence(&matrix.reason), out)?;
         for warning in &report.warnings {
-            wrapped("Warning: ", &shown(warning), out)?;
+            wrapped("Warning: ", &quote::sentence(warning), out)?;
         }
         writeln!(out)?;
         let parameters = matrix.rows.saturating_mul(matrix.columns);
@@ -147,7 +149,7 @@ impl Text {
         let found = &report.duplicates;
         let rule = "=".repeat(WIDTH);
         writeln!(out, "\n{rule}\n{}\n{rule}", self.bold("SUMMARY"))?;
-        writeln!(out, "Model: {}", quote::printable(&report.model.id))?;
+        writeln!(out, "Model: {}", quote::short(&report.model.id))?;
         writeln!(out, "Vocabulary size: {}", count(found.rows))?;
         writeln!(out, "Unique vectors: {}", count(found.distinct))?;
         let share = percent(found.excess, found.rows);
@@ -188,7 +190,7 @@ impl Text {
 
 /// Where a model was read from, as lines of a name and a value.
 pub(super) fn origin(model: &Origin) -> Vec<(&'static str, String)> {
-    let mut lines = vec![("Model", quote::printable(&model.id))];
+    let mut lines = vec![("Model", quote::short(&model.id))];
     let from = match model.source {
         Place::Hub => "the Hub",
         Place::Url => "one file behind a URL",
@@ -199,10 +201,10 @@ pub(super) fn origin(model: &Origin) -> Vec<(&'static str, String)> {
     if let Some(revision) = &model.revision {
         let commit = match &model.commit {
             Some(commit) if commit == revision => String::new(),
-            Some(commit) => format!(" (commit {})", quote::printable(commit)),
+            Some(commit) => format!(" (commit {})", quote::short(commit)),
             None => " (the server names no commit)".to_owned(),
         };
-        lines.push(("Revision", format!("{}{commit}", quote::printable(revision))));
+        lines.push(("Revision", format!("{}{commit}", quote::short(revision))));
     }
     lines
 }
@@ -220,7 +222,9 @@ pub(super) fn named(token: &Token) -> String {
                 text = text.chars().take(TOKEN).collect::<String>() + "…";
             }
             if let Some(bytes) = &token.bytes {
-                text += &format!(" (bytes {bytes})");
+                let (shown, rest) = bytes.split_at_checked(HEX).unwrap_or((bytes, ""));
+                let more = if rest.is_empty() { "" } else { "…" };
+                text += &format!(" (bytes {shown}{more})");
             }
             if class == Some(Class::Special) {
                 text += " (special)";

@@ -5,38 +5,51 @@ use crate::error::{Error, Result};
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt as _};
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 use tokio::task::spawn_blocking;
 
 /// Bytes read at a time: large enough that system calls cost nothing, small enough for the cache.
 const READ: u64 = 1 << 20;
 
-/// A local file, read by position; its length is what it was when it was opened.
+/// A local file, read by position through one handle, so that another file put in its place is
+/// never mixed with it; written to while it is read, it is an error.
 #[derive(Debug)]
 pub struct FileSource {
-    path: PathBuf,
     name: String,
+    opened: Arc<Opened>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    path: PathBuf,
+    file: File,
     size: u64,
+    /// When it was last written to, where the system tells.
+    modified: Option<SystemTime>,
 }
 
 impl FileSource {
     /// Opens a regular file; `None` if there is none at that path.
     pub fn open(path: &Path) -> Result<Option<Self>> {
+        let failed = |e| Error::io(path, "open")(e);
+        // Looked at first, because to open a pipe is to wait for its writer.
         match std::fs::metadata(path) {
-            Err(e) if is_absent(&e) => Ok(None),
-            Err(e) => Err(Error::io(path, "open")(e)),
+            Err(e) if is_absent(&e) => return Ok(None),
+            Err(e) => return Err(failed(e)),
             Ok(meta) if !meta.is_file() => {
-                let kind = io::Error::other("it is not a regular file");
-                Err(Error::io(path, "open")(kind))
+                return Err(failed(io::Error::other("it is not a regular file")));
             }
-            Ok(meta) => {
-                let name = path.display().to_string();
-                Ok(Some(Self { path: path.to_owned(), name, size: meta.len() }))
-            }
+            Ok(_) => {}
         }
+        let file = File::open(path).map_err(failed)?;
+        let meta = file.metadata().map_err(failed)?;
+        let (size, modified) = (meta.len(), meta.modified().ok());
+        let opened = Opened { path: path.to_owned(), file, size, modified };
+        Ok(Some(Self { name: path.display().to_string(), opened: Arc::new(opened) }))
     }
 }
 
@@ -51,45 +64,125 @@ impl ByteSource for FileSource {
     }
 
     fn size(&self) -> u64 {
-        self.size
+        self.opened.size
     }
 
     fn stream(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
-        let path = Arc::new(self.path.clone());
-        stream::try_unfold((None::<File>, range), move |(file, rest)| {
-            let path = Arc::clone(&path);
+        let opened = Arc::clone(&self.opened);
+        stream::try_unfold(range, move |rest| {
+            let opened = Arc::clone(&opened);
             async move {
                 if rest.is_empty() {
                     return Ok(None);
                 }
                 let end = rest.end.min(rest.start + READ);
-                let step = rest.start..end;
-                let from = Arc::clone(&path);
-                let (file, bytes) = spawn_blocking(move || read_step(&from, file, step))
-                    .await
-                    .unwrap_or_else(|_| Err(io::Error::other("the reading thread stopped")))
-                    .map_err(Error::io(path.as_path(), "read"))?;
-                Ok(Some((bytes, (Some(file), end..rest.end))))
+                let (from, step) = (Arc::clone(&opened), rest.start..end);
+                let last = end == rest.end;
+                let bytes = spawn_blocking(move || {
+                    let bytes = from.read(step)?;
+                    // Once for each range: what comes after the last look is read again by none.
+                    if last { from.unchanged().map(|()| bytes) } else { Ok(bytes) }
+                })
+                .await
+                .unwrap_or_else(|_| {
+                    let stopped = io::Error::other("the reading thread stopped");
+                    Err(Error::io(opened.path.as_path(), "read")(stopped))
+                })?;
+                Ok(Some((bytes, end..rest.end)))
             }
         })
         .boxed()
     }
 }
 
-/// Reads one step of at most [`READ`] bytes; the file stands at its start after the first step.
-fn read_step(path: &Path, file: Option<File>, step: Range<u64>) -> io::Result<(File, Bytes)> {
-    let mut file = match file {
-        Some(file) => file,
-        None => {
-            let mut file = File::open(path)?;
-            file.seek(SeekFrom::Start(step.start))?;
-            file
+impl Opened {
+    /// Reads a step of at most [`READ`] bytes.
+    fn read(&self, step: Range<u64>) -> Result<Bytes> {
+        let mut buffer = BytesMut::zeroed((step.end - step.start) as usize);
+        read_at(&self.file, &mut buffer, step.start).map_err(|e| match e.kind() {
+            io::ErrorKind::UnexpectedEof => self.changed("it became shorter"),
+            _ => Error::io(self.path.as_path(), "read")(e),
+        })?;
+        Ok(buffer.freeze())
+    }
+
+    fn unchanged(&self) -> Result<()> {
+        let meta = self.file.metadata().map_err(Error::io(self.path.as_path(), "read"))?;
+        match (meta.len() == self.size, meta.modified().ok() == self.modified) {
+            (true, true) => Ok(()),
+            (false, _) => Err(self.changed("its length is another now")),
+            (_, false) => Err(self.changed("it was written to")),
         }
-    };
-    let mut buffer = BytesMut::zeroed((step.end - step.start) as usize);
-    file.read_exact(&mut buffer).map_err(|e| match e.kind() {
-        io::ErrorKind::UnexpectedEof => io::Error::other("it became shorter while it was read"),
-        _ => e,
-    })?;
-    Ok((file, buffer.freeze()))
+    }
+
+    fn changed(&self, what: &str) -> Error {
+        Error::Changed { file: self.path.display().to_string(), what: what.to_owned() }
+    }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, at)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, mut buffer: &mut [u8], mut at: u64) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, buffer, at) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => {
+                buffer = &mut buffer[read..];
+                at += read as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn read(source: &FileSource, range: Range<u64>) -> Result<Bytes> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(super::super::read(source, range))
+    }
+
+    #[test]
+    fn a_file_put_in_its_place_is_not_mixed_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("a"), folder.path().join("b"));
+        std::fs::write(&path, [1; 100]).unwrap();
+        std::fs::write(&other, [2; 100]).unwrap();
+        let source = FileSource::open(&path).unwrap().unwrap();
+        assert_eq!(read(&source, 0..50).unwrap(), [1; 50][..]);
+        std::fs::rename(&other, &path).unwrap();
+        assert_eq!(read(&source, 50..100).unwrap(), [1; 50][..]);
+    }
+
+    #[test]
+    fn a_file_that_is_written_to_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        for (change, says) in [
+            ((|file| file.set_len(60)) as fn(&mut File) -> io::Result<()>, "shorter"),
+            (|file| file.set_len(200), "length"),
+            (
+                |file| {
+                    file.write_all(&[3])?;
+                    file.set_modified(SystemTime::UNIX_EPOCH)
+                },
+                "written to",
+            ),
+        ] {
+            std::fs::write(&path, [1; 100]).unwrap();
+            let source = FileSource::open(&path).unwrap().unwrap();
+            change(&mut File::options().write(true).open(&path).unwrap()).unwrap();
+            let error = read(&source, 50..100).unwrap_err();
+            assert!(matches!(error, Error::Changed { .. }) && error.to_string().contains(says));
+        }
+    }
 }

@@ -11,6 +11,7 @@ use super::link::{Link, Relink};
 use super::retry::{self, Budget, Pace};
 use super::{ByteSource, SafeUrl};
 use crate::error::{Error, Result};
+use crate::quote;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
@@ -231,7 +232,10 @@ impl RangeReader {
         if let Some(encoding) = headers.text(header::CONTENT_ENCODING)
             && !encoding.eq_ignore_ascii_case("identity")
         {
-            return Err(Failure::Mismatch(format!("the range came encoded as {encoding:?}")));
+            return Err(Failure::Mismatch(format!(
+                "the range came encoded as {}",
+                quote::excerpt(encoding, 40)
+            )));
         }
         if let Some(kind) = headers.text(header::CONTENT_TYPE)
             && kind.trim_start().to_ascii_lowercase().starts_with("multipart/")

@@ -401,7 +401,7 @@ fn a_file_that_changed_is_never_mixed() {
             let expired = Fault::cdn(Nth::Only(1), Action::Expire);
             vec![expired, Fault::hub(layout.weights(), Nth::From(1), set(name, value))]
         };
-        hold(name, faults, &Fails("Changed", "changed on the server", 2));
+        hold(name, faults, &Fails("Changed", "changed while it was read", 2));
     }
 }
 

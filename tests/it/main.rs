@@ -24,6 +24,9 @@ mod standin;
 // Bad input: one clear sentence, exit code 2, nothing on standard output.
 mod refusals;
 
+// Files that strangers made: headers, indexes, configurations, tokenizers, names.
+mod hostile;
+
 // The forms of a report, and where they are written.
 mod formats;
 
