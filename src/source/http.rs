@@ -38,8 +38,10 @@ struct Current {
     link: Link,
     generation: u64,
     since: Instant,
-    /// What differed when a fresh link led to other bytes: no stream may ask again after that.
+    /// What differed when other bytes were met: no stream may ask again after that.
     changed: Option<String>,
+    /// The ETag of the first range that came by this link.
+    etag: Option<String>,
 }
 
 impl HttpSource {
@@ -51,7 +53,8 @@ impl HttpSource {
             None => probe_size(&client, &link).await?,
         };
         let since = client.now();
-        let link = tokio::sync::Mutex::new(Current { link, generation: 0, since, changed: None });
+        let current = Current { link, generation: 0, since, changed: None, etag: None };
+        let link = tokio::sync::Mutex::new(current);
         Ok(Self(Arc::new(Remote { client, name, size, relink, link })))
     }
 }
@@ -108,9 +111,31 @@ impl Remote {
             };
             let since = self.client.now();
             let generation = current.generation + 1;
-            *current = Current { link: fresh, generation, since, changed: None };
+            *current = Current { link: fresh, generation, since, changed: None, etag: None };
         }
         Ok((current.link.clone(), current.generation))
+    }
+
+    /// Holds the ETag of a range against that of the first. A plain server may have the file
+    /// replaced by another of the same length while it is read; a commit never changes, and
+    /// the stores behind it need not agree on ETags.
+    async fn hold(&self, generation: u64, headers: Headers<'_>) -> Result<()> {
+        // Apache marks the ETag of a file as weak in the second in which it was written only.
+        let etag = headers.text(header::ETAG).map(|etag| etag.trim_start_matches("W/"));
+        let mut current = self.link.lock().await;
+        if current.link.identity.commit.is_some() || current.generation != generation {
+            return Ok(());
+        }
+        match (&current.etag, etag) {
+            (Some(first), Some(etag)) if first != etag => {
+                Err(self.changed(current.changed.insert("its ETag differs".into())))
+            }
+            (None, Some(etag)) => {
+                current.etag = Some(etag.to_owned());
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn changed(&self, what: &str) -> Error {
@@ -242,6 +267,7 @@ impl RangeReader {
         {
             return Err(Failure::Mismatch("one range was asked for, several came".into()));
         }
+        remote.hold(generation, headers).await.map_err(Failure::Fatal)?;
         if content_length(headers.0).is_some_and(|n| n != end - self.rest.start) {
             let what = "Content-Length and Content-Range disagree";
             return Err(Failure::Mismatch(what.into()));

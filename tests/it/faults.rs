@@ -406,6 +406,23 @@ fn a_file_that_changed_is_never_mixed() {
 }
 
 #[test]
+fn a_plain_file_that_is_replaced_while_it_is_read_is_never_mixed() {
+    let fault = |nth, etag: &str| {
+        let action = set("etag", etag);
+        Fault { ranged: true, ..Fault::hub("/model.safetensors", nth, action) }
+    };
+    // The second is the first, no longer marked as weak.
+    for (etag, changed) in [("\"later\"", true), ("\"first\"", false)] {
+        let hub = Layout::Tied.builder().plain();
+        let hub = hub.fault(fault(Nth::First(2), "W/\"first\"")).fault(fault(Nth::From(2), etag));
+        match World::new(hub).survey("org/m", 3).0 {
+            Err(error) => assert!(changed && matches!(error, Error::Changed { .. }), "{error}"),
+            Ok(_) => assert!(!changed, "{etag}"),
+        }
+    }
+}
+
+#[test]
 fn a_range_that_the_true_length_refuses_is_not_asked_for_again() {
     let faults = |layout: Layout| {
         let size = file_size(layout.tensor(), ROWS, ROW_BYTES);
