@@ -14,7 +14,7 @@ use futures::StreamExt as _;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::task::JoinSet;
 
 /// The longest segment, one request each: from 8 MiB up a request costs nothing beside its bytes,
@@ -27,7 +27,9 @@ const MIN_SEGMENT: u64 = 1 << 20;
 /// How a matrix is cut: ranges of rows, in order, one request each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    segments: Vec<Range<u64>>,
+    rows: u64,
+    /// Rows of each segment but the last.
+    share: u64,
     streams: usize,
 }
 
@@ -36,19 +38,21 @@ impl Plan {
     pub fn new(matrix: &Matrix, connections: NonZeroUsize) -> Self {
         let share = matrix.bytes().div_ceil(connections.get() as u64);
         let bytes = share.clamp(MIN_SEGMENT, MAX_SEGMENT);
-        let rows = (bytes / matrix.row_bytes).max(1);
-        let cut = |first: u64| first..(first + rows).min(matrix.rows);
-        let segments: Vec<Range<u64>> = (0..matrix.rows)
-            .step_by(usize::try_from(rows).unwrap_or(usize::MAX))
-            .map(cut)
-            .collect();
-        let streams = connections.get().min(segments.len());
-        Self { segments, streams }
+        let share = (bytes / matrix.row_bytes).max(1);
+        let segments = matrix.rows.div_ceil(share);
+        let streams = connections.get().min(usize::try_from(segments).unwrap_or(usize::MAX));
+        Self { rows: matrix.rows, share, streams }
+    }
+
+    /// The rows of a segment, or nothing past the last.
+    fn segment(&self, number: u64) -> Option<Range<u64>> {
+        let first = number.checked_mul(self.share).filter(|&first| first < self.rows)?;
+        Some(first..(first + self.share).min(self.rows))
     }
 
     /// How many range requests a scan sends when nothing breaks.
-    pub fn requests(&self) -> usize {
-        self.segments.len()
+    pub fn requests(&self) -> u64 {
+        self.rows.div_ceil(self.share)
     }
 
     /// How many streams run at a time.
@@ -66,19 +70,18 @@ pub async fn scan<A: Analysis + 'static>(
     analysis: A,
     observer: Arc<dyn Observer>,
 ) -> Result<A::Finding> {
-    let next = Arc::new(AtomicUsize::new(0));
-    let segments: Arc<[Range<u64>]> = plan.segments.as_slice().into();
+    let next = Arc::new(AtomicU64::new(0));
     let mut streams = JoinSet::new();
     for _ in 0..plan.streams {
         let mut part = analysis.fork();
         let (source, next) = (Arc::clone(&source), Arc::clone(&next));
-        let (segments, observer) = (Arc::clone(&segments), Arc::clone(&observer));
+        let (plan, observer) = (plan.clone(), Arc::clone(&observer));
         let (start, row_bytes) = (matrix.range.start, matrix.row_bytes);
         streams.spawn(async move {
-            while let Some(rows) = segments.get(next.fetch_add(1, Relaxed)) {
+            while let Some(rows) = plan.segment(next.fetch_add(1, Relaxed)) {
                 let range = start + rows.start * row_bytes..start + rows.end * row_bytes;
                 let stream = source.stream(range);
-                read_segment(stream, rows, row_bytes, &mut part, observer.as_ref()).await?;
+                read_segment(stream, &rows, row_bytes, &mut part, observer.as_ref()).await?;
             }
             Ok(())
         });
@@ -159,14 +162,14 @@ mod tests {
             let matrix = matrix(rows, row_bytes, 9);
             let plan = Plan::new(&matrix, NonZeroUsize::new(connections).unwrap());
             let mut reached = 0;
-            for segment in &plan.segments {
+            for segment in (0..).map_while(|number| plan.segment(number)) {
                 assert_eq!(segment.start, reached);
                 assert!(segment.end > segment.start);
                 assert!((segment.end - segment.start) * row_bytes <= MAX_SEGMENT.max(row_bytes));
                 reached = segment.end;
             }
             assert_eq!(reached, rows);
-            assert!(plan.streams() <= connections && plan.streams() <= plan.requests());
+            assert!(plan.streams() <= connections && plan.streams() as u64 <= plan.requests());
         }
     }
 

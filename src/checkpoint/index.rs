@@ -6,8 +6,7 @@
 use crate::error::{Error, Result};
 use crate::quote;
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::Value;
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::collections::HashMap;
 use std::fmt;
 
@@ -16,6 +15,9 @@ pub const MAX_INDEX: u64 = 250_000_000;
 
 /// Shards that a checkpoint may have.
 const MAX_SHARDS: usize = 10_000;
+
+/// Tensors that a checkpoint may have: eight times as many as the longest known index lists.
+const MAX_TENSORS: usize = 4_000_000;
 
 /// A checkpoint's tensors by name, and the shard of each.
 #[derive(Debug)]
@@ -30,12 +32,8 @@ impl Index {
     pub fn parse(file: &str, json: &[u8]) -> Result<Self> {
         let raw: Raw = serde_json::from_slice(json)
             .map_err(|e| Error::format(file, format!("not a safetensors index: {e}")))?;
-        let total_bytes = raw.metadata.get("total_size").and_then(Value::as_u64);
+        let total_bytes = raw.metadata.total_size;
         let WeightMap { mut tensors, shards } = raw.weight_map;
-        if shards.len() > MAX_SHARDS {
-            let what = format!("it names {} shards, more than {MAX_SHARDS}", shards.len());
-            return Err(Error::format(file, what));
-        }
         if let Some(shard) = shards.iter().find(|shard| !is_plain(shard)) {
             let what =
                 format!("it names the shard {}, which is no file beside it", quote::name(shard));
@@ -82,8 +80,74 @@ fn is_plain(name: &str) -> bool {
 #[derive(Deserialize)]
 struct Raw {
     #[serde(default)]
-    metadata: Value,
+    metadata: Metadata,
     weight_map: WeightMap,
+}
+
+/// `metadata`, of which one number is of interest; whatever else it is or holds is skipped, and
+/// takes no room.
+#[derive(Default)]
+struct Metadata {
+    /// Itself, if it is a number.
+    number: Option<u64>,
+    total_size: Option<u64>,
+}
+
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Anything;
+
+        impl<'de> Visitor<'de> for Anything {
+            type Value = Metadata;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("anything")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metadata, A::Error> {
+                let mut found = Metadata::default();
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == "total_size" {
+                        found.total_size = map.next_value::<Metadata>()?.number;
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(found)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Metadata, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Metadata::default())
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Metadata, E> {
+                Ok(Metadata { number: Some(number), ..Metadata::default() })
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Metadata, E> {
+                Ok(Metadata::default())
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Metadata, E> {
+                Ok(Metadata::default())
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Metadata, E> {
+                Ok(Metadata::default())
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Metadata, E> {
+                Ok(Metadata::default())
+            }
+
+            fn visit_unit<E>(self) -> Result<Metadata, E> {
+                Ok(Metadata::default())
+            }
+        }
+
+        deserializer.deserialize_any(Anything)
+    }
 }
 
 /// Read entry by entry, so that half a million tensors do not repeat the names of their shards.
@@ -109,6 +173,10 @@ impl<'de> Deserialize<'de> for WeightMap {
                 while let Some((tensor, shard)) = map.next_entry::<String, String>()? {
                     let number = match seen.get(&shard) {
                         Some(&number) => number,
+                        None if out.shards.len() == MAX_SHARDS => {
+                            let what = format!("it names more than {MAX_SHARDS} shards");
+                            return Err(A::Error::custom(what));
+                        }
                         None => {
                             let number = out.shards.len() as u32;
                             out.shards.push(shard.clone());
@@ -116,6 +184,10 @@ impl<'de> Deserialize<'de> for WeightMap {
                             number
                         }
                     };
+                    if out.tensors.len() == MAX_TENSORS {
+                        let what = format!("it names more than {MAX_TENSORS} tensors");
+                        return Err(A::Error::custom(what));
+                    }
                     out.tensors.push((tensor, number));
                 }
                 Ok(out)

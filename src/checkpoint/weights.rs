@@ -17,6 +17,8 @@ use std::sync::Arc;
 struct Opened {
     source: Arc<dyn ByteSource>,
     tensors: Arc<[TensorRecord]>,
+    /// The tensors' places in that list, by name.
+    by_name: Arc<[u32]>,
 }
 
 /// The weights of one model. Headers are read when a tensor of their file is looked up, and once.
@@ -175,8 +177,12 @@ impl Checkpoint {
     /// Reads the header of an opened file, and keeps it.
     async fn header(&mut self, file: &str, source: Arc<dyn ByteSource>) -> Result<()> {
         let mut decoder = Safetensors::new(self.shown(file), source.size());
-        let tensors = decode(source.as_ref(), &mut decoder).await?.into();
-        self.opened.insert(file.to_owned(), Opened { source, tensors });
+        let tensors = decode(source.as_ref(), &mut decoder).await?;
+        // A header of at most 100 MB has fewer tensors than can be counted so.
+        let mut by_name: Vec<u32> = (0..tensors.len() as u32).collect();
+        by_name.sort_unstable_by_key(|&at| &tensors[at as usize].name);
+        let (tensors, by_name) = (tensors.into(), by_name.into());
+        self.opened.insert(file.to_owned(), Opened { source, tensors, by_name });
         Ok(())
     }
 
@@ -225,8 +231,9 @@ impl Checkpoint {
 
     /// A tensor's record, if the header of its file was read.
     pub fn record(&self, tensor: &str) -> Option<&TensorRecord> {
-        let opened = self.opened.get(self.file_of(tensor)?)?;
-        opened.tensors.iter().find(|record| record.name == tensor)
+        let Opened { tensors, by_name, .. } = self.opened.get(self.file_of(tensor)?)?;
+        let named = |&at: &u32| tensors[at as usize].name.as_str().cmp(tensor);
+        by_name.binary_search_by(named).ok().map(|at| &tensors[by_name[at] as usize])
     }
 
     /// A tensor's record with its file's name and bytes; where index and header disagree, says so.

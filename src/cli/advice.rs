@@ -27,6 +27,9 @@ pub(crate) fn sentence(error: &Error) -> String {
             "download the file and scan it locally, or use a server that answers ranges"
         }
         Error::RateLimited { .. } => "wait and try again, or pass a token, which has its own limit",
+        Error::Network { what, .. } if what.contains("UnknownIssuer") => {
+            "name the certificate of whoever signed the server's in SSL_CERT_FILE"
+        }
         Error::Network { .. } => "check the connection and try again",
         Error::Changed { .. } => "run it again, on the Hub with --revision naming a full commit",
         Error::BadAnswer { .. } => "try again later, or check the address with --verbose",

@@ -8,6 +8,7 @@ use super::names::{self, Kind};
 use crate::checkpoint::TensorRecord;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// What a matrix is to its model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +60,10 @@ struct Candidate {
     parts: Vec<String>,
 }
 
+/// Candidates kept. Each may lie in a shard of its own whose header is then read, and no model has
+/// more than a few.
+const CANDIDATES: usize = 32;
+
 /// Names kept of heads of other tasks, for messages.
 const OTHERS: usize = 3;
 
@@ -66,21 +71,21 @@ impl Names {
     /// Sorts out the names of all tensors.
     pub fn collect<'a>(all: impl Iterator<Item = &'a str>) -> Self {
         let mut found = Self::default();
+        let (mut heads, mut embeddings) = (Modules::new(), Modules::new());
         for name in all {
             found.total += 1;
             let (stem, _) = names::split(name);
             match names::kind(name, stem) {
                 Some(Kind::Head { rank, certain }) => {
-                    push(&mut found.heads, stem, rank, certain, name);
+                    push(&mut heads, stem, rank, certain, name);
                 }
                 Some(Kind::Embedding { rank }) => {
-                    push(&mut found.embeddings, stem, rank, true, name);
+                    push(&mut embeddings, stem, rank, true, name);
                 }
                 None => found.note(name, stem),
             }
         }
-        found.heads.sort_by_key(|c| (c.rank, c.stem.len()));
-        found.embeddings.sort_by_key(|c| (c.rank, c.stem.len()));
+        (found.heads, found.embeddings) = (best(heads), best(embeddings));
         found
     }
 
@@ -119,14 +124,26 @@ impl Names {
     }
 }
 
-fn push(list: &mut Vec<Candidate>, stem: &str, rank: usize, certain: bool, name: &str) {
-    match list.iter_mut().find(|candidate| candidate.stem == stem) {
+/// Candidates by their stems.
+type Modules = HashMap<String, Candidate>;
+
+fn push(found: &mut Modules, stem: &str, rank: usize, certain: bool, name: &str) {
+    match found.get_mut(stem) {
         Some(candidate) => candidate.parts.push(name.to_owned()),
         None => {
             let parts = vec![name.to_owned()];
-            list.push(Candidate { stem: stem.to_owned(), rank, certain, parts });
+            let candidate = Candidate { stem: stem.to_owned(), rank, certain, parts };
+            found.insert(stem.to_owned(), candidate);
         }
     }
+}
+
+/// The candidates in the order of their rank: of many, those that could be chosen.
+fn best(found: Modules) -> Vec<Candidate> {
+    let mut list: Vec<Candidate> = found.into_values().collect();
+    list.sort_by(|a, b| (a.rank, a.stem.len(), &a.stem).cmp(&(b.rank, b.stem.len(), &b.stem)));
+    list.truncate(CANDIDATES);
+    list
 }
 
 /// Decides which tensor plays `role`. `record` looks up the tensors that [`Names::wanted`] named;

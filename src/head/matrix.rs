@@ -6,8 +6,9 @@ use crate::error::{Error, Result};
 use crate::quote;
 use std::ops::Range;
 
-/// The most rows that can be told apart by the index of a scan.
-const MAX_ROWS: u64 = u32::MAX as u64;
+/// The most rows: 32 bytes are kept for each, before the first has come. The largest vocabularies
+/// known have about a million.
+const MAX_ROWS: u64 = 1 << 24;
 
 /// The longest row: one row of each stream is held in memory. The widest heads known have 64 kB.
 const MAX_ROW_BYTES: u64 = 16 << 20;

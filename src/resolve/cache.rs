@@ -38,7 +38,10 @@ impl Cache {
 
     /// Looks a file up at a commit. Snapshots may be partial, so each file is looked up by itself.
     pub(super) fn look(&self, commit: &str, file: &str) -> Cached {
-        let at = |folder: &str| below(&self.folder.join(folder).join(commit), file);
+        let at = |folder: &str| {
+            let folder = below(&self.folder.join(folder), commit)?;
+            below(&folder, file)
+        };
         match (at("snapshots"), at(".no_exist")) {
             (Some(path), _) if path.is_file() => Cached::At(path),
             (_, Some(mark)) if mark.is_file() => Cached::Absent,

@@ -2,7 +2,7 @@
 //! anew whether it may see the token.
 
 use crate::error::{Error, Result};
-use crate::source::{Client, Headers, SafeUrl, Secret};
+use crate::source::{Client, Secret};
 use reqwest::{Method, Response, Url, header};
 
 /// Redirects followed for one file; the official Rust client stops at as many.
@@ -25,21 +25,22 @@ pub(super) async fn follow(
     token: &(dyn Fn(&Url) -> Option<Secret> + Sync),
     enough: &mut (dyn FnMut(&Response) -> bool + Send),
 ) -> Result<Landing> {
-    let first = SafeUrl(&url).to_string();
+    let first = client.shown(&url);
     for _ in 0..=MAX_HOPS {
         let mut answer = client.request(method.clone(), &url, token(&url).as_ref()).await?;
         if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
             return Ok(Landing::Answer(answer));
         }
         let wrong =
-            |what: &str| Error::BadAnswer { url: SafeUrl(&url).to_string(), what: what.to_owned() };
-        let location = Headers(answer.headers())
-            .text(header::LOCATION)
-            .ok_or_else(|| wrong("a redirect without a Location"))?;
-        let next = url.join(location).map_err(|_| wrong("a redirect to no valid address"))?;
+            |what: &str| Error::BadAnswer { url: client.shown(&url), what: what.to_owned() };
+        let location = answer.headers().get(header::LOCATION);
+        let location = location.ok_or_else(|| wrong("a redirect without a Location"))?;
+        let next = std::str::from_utf8(location.as_bytes()).ok().and_then(|to| url.join(to).ok());
+        let next = next.ok_or_else(|| wrong("a redirect to no valid address"))?;
         match (url.scheme(), next.scheme()) {
             ("http", "http") | (_, "https") => {}
-            _ => return Err(wrong("a redirect away from https")),
+            ("https", "http") => return Err(wrong("a redirect away from https")),
+            _ => return Err(wrong("a redirect to what is neither http nor https")),
         }
         client.discard(&mut answer).await;
         if enough(&answer) {
@@ -49,6 +50,6 @@ pub(super) async fn follow(
     }
     Err(Error::BadAnswer {
         url: first,
-        what: format!("more than {MAX_HOPS} redirects, the last to {}", SafeUrl(&url)),
+        what: format!("more than {MAX_HOPS} redirects, the last to {}", client.shown(&url)),
     })
 }

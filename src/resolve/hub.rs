@@ -9,7 +9,6 @@ use super::cache::{self, Cache, Cached};
 use super::hops::{self, Landing};
 use super::{Origin, Place, Snapshot};
 use crate::error::{Error, Result};
-use crate::quote;
 use crate::source::{
     ByteSource, Client, FileSource, Headers, HttpSource, Identity, Link, Relink, Secret,
     content_length, read_whole,
@@ -187,7 +186,8 @@ impl HubSnapshot {
         let id = self.0.id.clone();
         let headers = Headers(answer.headers());
         let code = headers.text("x-error-code").unwrap_or_default().to_owned();
-        let message = quote::excerpt(headers.text("x-error-message").unwrap_or_default(), 200);
+        let said = headers.text("x-error-message").unwrap_or_default();
+        let message = self.client(file)?.clean(said, 200);
         let authenticated = self.token_for(answer.url()).is_some();
         let from_hub = answer.url().origin() == self.0.hub.endpoint.origin();
         match (answer.status().as_u16(), code.as_str()) {
@@ -303,7 +303,9 @@ impl Identity {
                 *slot = Some(value.to_owned());
             }
         };
-        set(&mut self.commit, headers.text("x-repo-commit"));
+        // It becomes a part of addresses and paths, so that nothing else is taken for one.
+        let commit = headers.text("x-repo-commit").filter(|commit| cache::is_commit(commit));
+        set(&mut self.commit, commit);
         let own_etag = headers.text(header::ETAG).filter(|_| own);
         set(&mut self.etag, headers.text("x-linked-etag").or(own_etag).map(strong));
         if let Some(size) = headers.text("x-linked-size").and_then(|text| text.parse().ok()) {

@@ -3,85 +3,18 @@
 //! Every request asks for `Accept-Encoding: identity`, because a compressed answer to a range
 //! request is a range of the wrong bytes. Redirects are never followed here.
 
-use super::SafeUrl;
-use super::retry::{self, Budget, Clock, Pace, Policy, SystemClock};
+use super::options::Options;
+use super::retry::{self, Budget, Clock, Pace, Policy};
+use super::secret::{Secret, Sent};
 use crate::error::{Error, Result};
-use crate::observe::{Event, Observer, Silent};
+use crate::observe::{Event, Observer};
 use crate::quote;
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Response, StatusCode, Url};
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
-
-/// A secret that does not print, and whose header is marked sensitive.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Takes a token as it stands in a variable or a file: line breaks are deleted and the ends
-    /// stripped; `None` if nothing is left or if it could not stand in a header.
-    pub fn new(token: &str) -> Option<Self> {
-        let clean = token.replace(['\r', '\n'], "");
-        let clean = clean.trim();
-        let legal = !clean.is_empty() && HeaderValue::from_str(clean).is_ok();
-        legal.then(|| Self(clean.to_owned()))
-    }
-
-    fn header(&self) -> Option<HeaderValue> {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.0)).ok()?;
-        value.set_sensitive(true);
-        Some(value)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
-/// Proxies to go through, as curl's variables name them.
-#[derive(Debug, Clone, Default)]
-pub struct Proxies {
-    /// For `http://` addresses.
-    pub http: Option<String>,
-    /// For `https://` addresses.
-    pub https: Option<String>,
-    /// For whatever the other two do not name.
-    pub all: Option<String>,
-    /// Hosts that are reached directly, separated by commas.
-    pub no_proxy: Option<String>,
-}
-
-/// What a [`Client`] is built from.
-#[derive(Clone)]
-pub struct Options {
-    /// How the client names itself.
-    pub user_agent: String,
-    /// Proxies to go through.
-    pub proxies: Proxies,
-    /// How patient it is.
-    pub policy: Policy,
-    /// Time and chance.
-    pub clock: Arc<dyn Clock>,
-    /// Who is told of requests and waits.
-    pub observer: Arc<dyn Observer>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            user_agent: concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")).into(),
-            proxies: Proxies::default(),
-            policy: Policy::default(),
-            clock: Arc::new(SystemClock),
-            observer: Arc::new(Silent),
-        }
-    }
-}
 
 /// An HTTP/1.1 client that counts what it sends and receives. Cheap to clone.
 ///
@@ -98,6 +31,7 @@ struct Inner {
     bytes: AtomicU64,
     /// Whether any server has answered.
     reached: AtomicBool,
+    sent: Sent,
 }
 
 /// Tries after the first while no server has answered at all: then it is more likely that there is
@@ -132,23 +66,15 @@ impl Client {
             .connect_timeout(options.policy.connect)
             .http1_only()
             .no_proxy();
-        let Proxies { http, https, all, no_proxy } = options.proxies;
-        let exempt = no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
-        type Make = fn(&str) -> reqwest::Result<reqwest::Proxy>;
-        for (url, make) in [
-            (http, (|url| reqwest::Proxy::http(url)) as Make),
-            (https, |url| reqwest::Proxy::https(url)),
-            (all, |url| reqwest::Proxy::all(url)),
-        ] {
-            if let Some(url) = url.filter(|url| !url.is_empty()) {
-                let proxy = make(&url).map_err(|_| Error::Usage {
-                    what: "the proxy that the environment names is not a URL".into(),
-                })?;
-                builder = builder.proxy(proxy.no_proxy(exempt.clone()));
-            }
+        for proxy in options.proxies.build()? {
+            builder = builder.proxy(proxy);
         }
         let http = builder.build().map_err(|e| Error::Usage {
-            what: format!("the HTTP client cannot be set up: {}", describe(&e)),
+            what: format!(
+                "the HTTP client cannot be set up: {}; SSL_CERT_FILE and SSL_CERT_DIR, where set, \
+                 must lead to certificates",
+                describe(&e)
+            ),
         })?;
         Ok(Self(Arc::new(Inner {
             http,
@@ -158,6 +84,7 @@ impl Client {
             requests: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             reached: AtomicBool::new(false),
+            sent: Sent::default(),
         })))
     }
 
@@ -182,7 +109,8 @@ impl Client {
         let mut budget = Budget::new();
         loop {
             let failure = match self.send(&method, url, token, None).await {
-                Ok(answer) if retry::is_transient(answer.status().as_u16()) => {
+                Ok(mut answer) if retry::is_transient(answer.status().as_u16()) => {
+                    self.discard(&mut answer).await;
                     self.refusal(&answer)
                 }
                 Ok(answer) => return Ok(answer),
@@ -223,7 +151,7 @@ impl Client {
         let announced = content_length(answer.headers());
         let too_long = |url: &Url| {
             Failure::Fatal(Error::BadAnswer {
-                url: SafeUrl(url).to_string(),
+                url: self.shown(url),
                 what: format!("longer than the {limit} bytes that such a file may have"),
             })
         };
@@ -282,7 +210,8 @@ impl Client {
         range: Option<HeaderValue>,
     ) -> Result<Response, Failure> {
         self.0.requests.fetch_add(1, Relaxed);
-        let shown = SafeUrl(url).to_string();
+        self.0.sent.note(url, token);
+        let shown = self.shown(url);
         self.0.observer.event(&Event::Request { method: method.as_str(), url: &shown });
         let mut request = self
             .0
@@ -319,7 +248,7 @@ impl Client {
             headers.text(HeaderName::from_static("ratelimit")),
             self.0.clock.wall(),
         );
-        Failure::Refused { status: answer.status(), wait, request: request_id(answer) }
+        Failure::Refused { status: answer.status(), wait, request: self.request_id(answer) }
     }
 
     /// Waits before the next try, or says why there is none.
@@ -349,7 +278,7 @@ impl Client {
         }
         let wait = budget.next_wait(&policy, told, clock.now(), clock.random());
         let Some(wait) = wait else {
-            let shown = SafeUrl(url).to_string();
+            let shown = self.shown(url);
             return Err(match failure {
                 Failure::Refused { status, wait, request }
                     if status == StatusCode::TOO_MANY_REQUESTS
@@ -378,15 +307,54 @@ impl Client {
 
     /// An answer of a status that no one asked for, with the first words of its body.
     pub(crate) async fn unexpected(&self, mut answer: Response) -> Error {
-        let url = SafeUrl(answer.url()).to_string();
+        let url = self.shown(answer.url());
         let mut what = status_text(answer.status());
-        let request = request_id(&answer);
-        let body = body_excerpt(&mut answer).await;
+        let request = self.request_id(&answer);
+        let body = self.excerpt(&mut answer).await;
         if !body.is_empty() {
             what = format!("{what} ({body})");
         }
         let what = with_request(format!("the server answered {what}"), request.as_deref());
         Error::BadAnswer { url, what }
+    }
+
+    /// An address as it may be shown.
+    pub(crate) fn shown(&self, url: &Url) -> String {
+        self.0.sent.shown(url)
+    }
+
+    /// The first words that a server says, on one line and without what it was sent in confidence.
+    pub(crate) fn clean(&self, text: &str, limit: usize) -> String {
+        quote::excerpt(&self.0.sent.mask(text), limit)
+    }
+
+    /// What the server calls the request, for whoever asks its keepers about it.
+    pub(super) fn request_id(&self, answer: &Response) -> Option<String> {
+        let headers = Headers(answer.headers());
+        let id = ["x-request-id", "x-amzn-trace-id", "x-amz-cf-id"];
+        id.iter().find_map(|name| headers.text(*name)).map(|id| self.clean(id, 80))
+    }
+
+    /// The first words of a body, on one line: for messages. A few kB are read, and no failure of
+    /// doing so is told.
+    pub(super) async fn excerpt(&self, answer: &mut Response) -> String {
+        const ENOUGH: usize = 2048;
+        let mut body = BytesMut::new();
+        let read = async {
+            while let Ok(Some(chunk)) = answer.chunk().await {
+                body.extend_from_slice(&chunk);
+                if body.len() >= ENOUGH {
+                    break;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(EXCERPT_TIME, read).await;
+        let text = String::from_utf8_lossy(&body);
+        // A page of HTML tells a reader nothing.
+        if text.trim_start().starts_with("<!") || text.trim_start().starts_with("<html") {
+            return String::new();
+        }
+        self.clean(&text, 160)
     }
 
     /// Tries after the first.
@@ -408,40 +376,11 @@ impl Client {
 /// The longest that is waited for a body that is only to be shown or thrown away.
 const EXCERPT_TIME: Duration = Duration::from_secs(2);
 
-/// What the server calls the request, for whoever asks its keepers about it.
-pub(super) fn request_id(answer: &Response) -> Option<String> {
-    let headers = Headers(answer.headers());
-    let id = ["x-request-id", "x-amzn-trace-id", "x-amz-cf-id"];
-    id.iter().find_map(|name| headers.text(*name)).map(|id| quote::excerpt(id, 80))
-}
-
 pub(super) fn with_request(what: String, request: Option<&str>) -> String {
     match request {
         Some(request) => format!("{what}, request {request}"),
         None => what,
     }
-}
-
-/// The first words of a body, on one line: for messages. A few kB are read, and no failure of
-/// doing so is told.
-pub(super) async fn body_excerpt(answer: &mut Response) -> String {
-    const ENOUGH: usize = 2048;
-    let mut body = BytesMut::new();
-    let read = async {
-        while let Ok(Some(chunk)) = answer.chunk().await {
-            body.extend_from_slice(&chunk);
-            if body.len() >= ENOUGH {
-                break;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(EXCERPT_TIME, read).await;
-    let text = String::from_utf8_lossy(&body);
-    // A page of HTML tells a reader nothing.
-    if text.trim_start().starts_with("<!") || text.trim_start().starts_with("<html") {
-        return String::new();
-    }
-    quote::excerpt(&text, 160)
 }
 
 /// The headers of an answer, by text.

@@ -3,13 +3,11 @@
 //! What a link leads to is worked out by whoever hands in the [`Relink`]; here it must answer by
 //! itself.
 
-use super::client::{
-    Client, Failure, Headers, body_excerpt, content_length, request_id, status_text, with_request,
-};
+use super::ByteSource;
+use super::client::{Client, Failure, Headers, content_length, status_text, with_request};
 use super::content_range::{self, ContentRange};
 use super::link::{Link, Relink};
 use super::retry::{self, Budget, Pace};
-use super::{ByteSource, SafeUrl};
 use crate::error::{Error, Result};
 use crate::quote;
 use bytes::Bytes;
@@ -19,6 +17,7 @@ use reqwest::header::{self, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 /// A file on a server, read by ranges.
@@ -31,6 +30,8 @@ struct Remote {
     size: u64,
     relink: Relink,
     link: tokio::sync::Mutex<Current>,
+    /// Bytes that all streams have received.
+    received: AtomicU64,
 }
 
 /// The link in use. All streams share it, so that an expired one is renewed once for all.
@@ -55,7 +56,8 @@ impl HttpSource {
         let since = client.now();
         let current = Current { link, generation: 0, since, changed: None, etag: None };
         let link = tokio::sync::Mutex::new(current);
-        Ok(Self(Arc::new(Remote { client, name, size, relink, link })))
+        let received = AtomicU64::new(0);
+        Ok(Self(Arc::new(Remote { client, name, size, relink, link, received })))
     }
 }
 
@@ -77,6 +79,7 @@ impl ByteSource for HttpSource {
             stale: None,
             mismatched: false,
             slow: 0,
+            seen: 0,
         };
         stream::try_unfold(reader, |mut reader| async move {
             Ok(reader.next().await?.map(|chunk| (chunk, reader)))
@@ -156,6 +159,8 @@ struct RangeReader {
     /// Answers given up because they came at a trickle. Bytes do arrive then, so that the budget
     /// alone would never end it.
     slow: u32,
+    /// What all streams had received when this one last failed.
+    seen: u64,
 }
 
 /// An open answer and the position at which it must end.
@@ -199,13 +204,14 @@ impl RangeReader {
             // What came before is handed on already, so there is nothing to be tried again.
             Some(chunk) if self.rest.start + chunk.len() as u64 > body.end => {
                 Err(Failure::Fatal(Error::BadAnswer {
-                    url: SafeUrl(body.answer.url()).to_string(),
+                    url: self.remote.client.shown(body.answer.url()),
                     what: "the body is longer than its Content-Range".into(),
                 }))
             }
             Some(chunk) if chunk.is_empty() => Ok(None),
             Some(chunk) => {
                 self.rest.start += chunk.len() as u64;
+                self.remote.received.fetch_add(chunk.len() as u64, Relaxed);
                 Ok(Some(chunk))
             }
             None if self.rest.start < body.end => {
@@ -228,11 +234,14 @@ impl RangeReader {
             .send(&Method::GET, &link.url, link.token.as_ref(), range_header(&self.rest))
             .await?;
         let status = answer.status();
-        let shown = || SafeUrl(&link.url).to_string();
+        let shown = || client.shown(&link.url);
         match status.as_u16() {
             206 => {}
             200 => return Err(Failure::Fatal(Error::RangesIgnored { url: shown() })),
-            status if retry::is_transient(status) => return Err(client.refusal(&answer)),
+            status if retry::is_transient(status) => {
+                client.discard(&mut answer).await;
+                return Err(client.refusal(&answer));
+            }
             // Expired or moved. A 416 with another total than the file's is a redirect's own
             // length, seen from caches; with the true total the request itself was wrong.
             300..=399 | 401 | 403 | 404 | 410 | 416 => {
@@ -241,8 +250,8 @@ impl RangeReader {
                     .and_then(ContentRange::parse);
                 let stale = self.stale.replace(generation).is_none()
                     && said != Some(ContentRange::Unsatisfied { total: remote.size });
-                let request = request_id(&answer);
-                let what = body_excerpt(&mut answer).await;
+                let request = client.request_id(&answer);
+                let what = client.excerpt(&mut answer).await;
                 return Err(match stale {
                     true => Failure::Stale { status, what },
                     false => Failure::Fatal(refused(shown(), status, &what, request.as_deref())),
@@ -281,7 +290,8 @@ impl RangeReader {
             // The fresh link is fetched when the rest is asked for, once for all streams.
             Failure::Stale { .. } => Ok(()),
             Failure::Mismatch(what) if std::mem::replace(&mut self.mismatched, true) => {
-                let url = SafeUrl(&self.remote.link.lock().await.link.url).to_string();
+                let url = self.remote.link.lock().await.link.url.clone();
+                let url = self.remote.client.shown(&url);
                 Err(Error::BadAnswer { url, what })
             }
             failure => {
@@ -290,9 +300,15 @@ impl RangeReader {
                 if let Failure::Slow(what) = &failure {
                     self.slow += 1;
                     if self.slow > client.retries() {
-                        let (url, what) = (SafeUrl(&url).to_string(), what.clone());
+                        let (url, what) = (client.shown(&url), what.clone());
                         return Err(Error::Network { url, what, attempts: self.slow });
                     }
+                }
+                // While others get on, a server that serves only so many at a time is no reason
+                // to give up; that this one waits is.
+                let received = self.remote.received.load(Relaxed);
+                if std::mem::replace(&mut self.seen, received) != received {
+                    self.budget.extend(client.retries());
                 }
                 client.wait_after(failure, &mut self.budget, &url).await
             }
@@ -311,7 +327,7 @@ fn refused(url: String, status: StatusCode, body: &str, request: Option<&str>) -
 
 /// The file's length by asking for its first byte.
 async fn probe_size(client: &Client, link: &Link) -> Result<u64> {
-    let shown = SafeUrl(&link.url).to_string();
+    let shown = client.shown(&link.url);
     let mut budget = Budget::new();
     loop {
         let sent =

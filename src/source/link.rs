@@ -1,7 +1,7 @@
 //! Where a file's bytes are served right now, and how a fresh link to the same bytes is told from
 //! one to others.
 
-use super::client::Secret;
+use super::secret::Secret;
 use crate::error::Result;
 use futures::future::BoxFuture;
 use reqwest::Url;

@@ -9,15 +9,19 @@ mod file;
 mod http;
 mod link;
 mod memory;
+mod options;
 mod retry;
+mod secret;
 
 pub(crate) use client::content_length;
-pub use client::{Client, Headers, Options, Proxies, Secret};
+pub use client::{Client, Headers};
 pub use file::FileSource;
 pub use http::HttpSource;
 pub use link::{Identity, Link, Relink};
 pub use memory::MemorySource;
+pub use options::{Options, Proxies};
 pub use retry::{Clock, Policy, SystemClock};
+pub use secret::Secret;
 
 use crate::error::{Error, Result};
 use bytes::{Bytes, BytesMut};

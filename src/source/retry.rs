@@ -174,6 +174,12 @@ impl Budget {
         *self = Self::new();
     }
 
+    /// Bytes arrived elsewhere: tries do not run out, and waits stay as long as they have become.
+    pub(super) fn extend(&mut self, retries: u32) {
+        self.failed = self.failed.min(retries.saturating_sub(1));
+        self.since = None;
+    }
+
     /// A try failed: how long to wait before the next, or `None` to give up.
     /// `told` is a wait that the server named; it is kept, or too long.
     pub(super) fn next_wait(

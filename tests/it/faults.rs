@@ -337,7 +337,7 @@ fn at_the_hub() -> Vec<(&'static str, Nth, Action, Then)> {
             "a redirect to a file",
             Every,
             Action::redirect(302, "file:///etc/passwd"),
-            Fails("BadAnswer", "redirect away from", 1),
+            Fails("BadAnswer", "neither http nor https", 1),
         ),
         (
             "a redirect without a Location",
