@@ -244,7 +244,7 @@ impl Prepared {
                 tie_flags: self.tie_flags.iter().map(|f| (f.source.clone(), f.tied)).collect(),
                 cost: Cost {
                     bytes: matrix.bytes(),
-                    requests: plan.requests() as u64,
+                    requests: plan.requests(),
                     connections: plan.streams() as u64,
                 },
                 transfer: self.transfer(),

@@ -3,7 +3,9 @@
 //! What counts as printable is Python's rule for `str.isprintable`: everything but the general
 //! categories Cc, Cf, Cs, Co, Cn, Zl, Zp and Zs, with the plain space allowed.
 
+use regex::Regex;
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
 
 /// Whether a character may reach a terminal as it is.
@@ -92,6 +94,24 @@ pub fn sentence(text: &str) -> String {
     cut(text, SENTENCE, printable)
 }
 
+/// The text without what opens doors, as it may have been typed into the wrong place: tokens, users
+/// and passwords in front of hosts, and queries, where links are signed.
+pub fn redact(text: &str) -> String {
+    static SECRETS: LazyLock<[(Regex, &str); 4]> = LazyLock::new(|| {
+        let rule =
+            |pattern: &str| Regex::new(pattern).unwrap_or_else(|e| unreachable!("{pattern}: {e}"));
+        [
+            (rule(r"\bhf_[A-Za-z0-9_]{6,}"), "hf_…"),
+            (rule(r"(:/{1,2})[^\s/@]+@"), "$1…@"),
+            (rule(r"[^\s/@:=]+:[^\s/@]+@"), "…@"),
+            (rule(r#"\?[^\s?"'<>]*=[^\s"'<>]*"#), "?…"),
+        ]
+    });
+    SECRETS.iter().fold(text.to_owned(), |text, (secret, shown)| {
+        secret.replace_all(&text, *shown).into_owned()
+    })
+}
+
 fn cut(text: &str, room: usize, write: fn(&str) -> String) -> String {
     match text.char_indices().nth(room) {
         None => write(text),
@@ -119,6 +139,25 @@ fn push_printable(out: &mut String, c: char) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_opens_doors_is_not_shown() {
+        for (typed, shown) in [
+            ("hf_abcdefghij", "hf_…"),
+            ("--offline=hf_abcdefghij'", "--offline=hf_…'"),
+            ("https://user:secret@host:99999/m", "https://…@host:99999/m"),
+            ("https://secret@host/m", "https://…@host/m"),
+            ("https:/user:secret@host/m", "https:/…@host/m"),
+            ("user:secret@host/m", "…@host/m"),
+            ("127.0.0.1:9/m?X-Amz-Signature=secret&a=b x", "127.0.0.1:9/m?… x"),
+            ("\"hf://a/b?y=secret\" names", "\"hf://a/b?…\" names"),
+            ("org/name@refs/pr/1", "org/name@refs/pr/1"),
+            ("what? no = sign", "what? no = sign"),
+            ("http://[bad/m", "http://[bad/m"),
+        ] {
+            assert_eq!(redact(typed), shown);
+        }
+    }
 
     #[test]
     fn a_long_name_is_cut() {

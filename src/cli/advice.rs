@@ -35,11 +35,20 @@ pub(crate) fn sentence(error: &Error) -> String {
         Error::BadAnswer { .. } => "try again later, or check the address with --verbose",
         _ => "",
     };
-    let mut text = quote::sentence(&error.to_string());
+    let mut text = quote::sentence(&quote::redact(&error.to_string()));
     let said =
         text.contains("--matrix embedding") || text.contains("--tensor") || text.contains("--file");
     if !next.is_empty() && !said {
         text = format!("{text}; {next}");
     }
     text
+}
+
+/// A mistake in the arguments, as one sentence.
+pub(crate) fn mistake(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    // The paragraphs after the first repeat the usage and give tips.
+    let first = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+    let said = first.split_whitespace().collect::<Vec<_>>().join(" ");
+    format!("{}; see --help", quote::sentence(&quote::redact(&said)))
 }

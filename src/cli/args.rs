@@ -12,7 +12,7 @@ use std::str::FromStr;
 /// bytes that matter.
 #[derive(Debug, Parser)]
 #[command(version, about, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-#[command(max_term_width = 100, disable_help_subcommand = true)]
+#[command(max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -114,8 +114,8 @@ pub(crate) struct ModelArgs {
     pub(crate) connections: NonZeroUsize,
 
     /// Threads that hash rows [default: one for each core, at most 4]
-    #[arg(long, value_name = "N")]
-    pub(crate) threads: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) threads: Option<u16>,
 
     /// The Hub's address [default: $HF_ENDPOINT, else https://huggingface.co]
     #[arg(long, value_name = "URL")]

@@ -31,6 +31,9 @@ fn path(name: &str) -> Option<PathBuf> {
     })
 }
 
+/// The longest file that is taken for a stored token, in bytes.
+const MAX_TOKEN: u64 = 64 << 10;
+
 /// Where the Hub's tools keep their state.
 fn home() -> Option<PathBuf> {
     path("HF_HOME").or_else(|| {
@@ -53,7 +56,11 @@ fn token(given: Option<&str>) -> Result<Option<Secret>> {
         return Ok(Some(secret));
     }
     let file = path("HF_TOKEN_PATH").or_else(|| Some(home()?.join("token")));
-    let stored = file.and_then(|file| std::fs::read_to_string(file).ok());
+    // A pipe or a device would be waited for; a token is short.
+    let stored = file.filter(|file| {
+        std::fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.len() <= MAX_TOKEN)
+    });
+    let stored = stored.and_then(|file| std::fs::read_to_string(file).ok());
     Ok(stored.as_deref().and_then(Secret::new))
 }
 
@@ -61,12 +68,7 @@ fn token(given: Option<&str>) -> Result<Option<Secret>> {
 pub(crate) fn hub(args: &ModelArgs) -> Result<Hub> {
     let given = args.endpoint.clone().or_else(|| variable("HF_ENDPOINT"));
     let text = given.unwrap_or_else(|| ENDPOINT.to_owned());
-    let endpoint = match text.trim_end_matches('/').parse() {
-        Ok(url) => url,
-        Err(e) => {
-            return Err(Error::Usage { what: format!("the endpoint {text:?} is no URL ({e})") });
-        }
-    };
+    let endpoint = Hub::endpoint(&text)?;
     let offline = first(&["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"]);
     let cache = path("HF_HUB_CACHE")
         .or_else(|| path("HUGGINGFACE_HUB_CACHE"))

@@ -1,9 +1,10 @@
 //! Where reports go: standard output, and files that appear whole or not at all.
 
 use super::args::OutputArg;
+use super::interrupt::HalfWritten;
 use singularity_survey::error::{Error, Result};
 use singularity_survey::report::Format;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
@@ -23,28 +24,50 @@ enum Target {
     InPlace(File),
 }
 
+/// How standard output is named in errors.
+pub(crate) const STDOUT: &str = "standard output";
+
+/// Names of standard output and of other open files: what is written to them would be mixed with
+/// what the process writes there already.
+const OPEN_ALREADY: [&str; 4] = ["/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/"];
+
 impl OutputFile {
-    pub(crate) fn create(arg: &OutputArg) -> Result<Self> {
-        let failed = |source| Error::Io { path: arg.path.clone(), doing: "write", source };
-        // Through a link, so that the link stays.
-        let path = std::fs::canonicalize(&arg.path).unwrap_or_else(|_| arg.path.clone());
-        let special = std::fs::metadata(&path).is_ok_and(|meta| !meta.is_file());
-        let target = if special {
-            Target::InPlace(File::options().write(true).open(&path).map_err(failed)?)
-        } else {
-            let folder = match path.parent() {
-                Some(parent) if !parent.as_os_str().is_empty() => parent,
-                _ => Path::new("."),
-            };
-            let mut builder = tempfile::Builder::new();
-            builder.prefix(".singularity-survey-");
-            #[cfg(unix)]
-            {
-                use std::os::unix::fs::PermissionsExt as _;
-                // What any program's new file gets, less the user's mask.
-                builder.permissions(std::fs::Permissions::from_mode(0o666));
+    /// Opens all that were asked for, each file once.
+    pub(crate) fn create_all(args: &[OutputArg]) -> Result<Vec<Self>> {
+        let files: Vec<Self> = args.iter().map(Self::create).collect::<Result<_>>()?;
+        for (at, file) in files.iter().enumerate() {
+            let regular = matches!(file.target, Target::Beside(_));
+            if regular && files[..at].iter().any(|other| other.path == file.path) {
+                let what = format!("two reports would go to {}", file.path.display());
+                return Err(Error::Usage { what });
             }
-            Target::Beside(builder.tempfile_in(folder).map_err(failed)?)
+        }
+        Ok(files)
+    }
+
+    fn create(arg: &OutputArg) -> Result<Self> {
+        let failed = |source| Error::Io { path: arg.path.clone(), doing: "write", source };
+        let given = arg.path.to_string_lossy();
+        if given == "-" || OPEN_ALREADY.iter().any(|open| given.starts_with(open)) {
+            let what = format!("-o cannot write to {given}; --format is for standard output");
+            return Err(Error::Usage { what });
+        }
+        let path = behind_links(&arg.path);
+        let target = match std::fs::metadata(&path) {
+            Ok(meta) if !meta.is_file() => {
+                Target::InPlace(File::options().write(true).open(&path).map_err(failed)?)
+            }
+            Ok(meta) => {
+                let holds_weights = path.extension().is_some_and(|end| end == "safetensors");
+                if holds_weights {
+                    let what = format!("-o would write over {}", path.display());
+                    return Err(Error::Usage { what });
+                }
+                // What may not be written must not be replaced either.
+                drop(File::options().write(true).open(&path).map_err(failed)?);
+                Target::Beside(beside(&path, Some(meta.permissions())).map_err(failed)?)
+            }
+            Err(_) => Target::Beside(beside(&path, None).map_err(failed)?),
         };
         Ok(Self { format: arg.format, path, target })
     }
@@ -55,13 +78,16 @@ impl OutputFile {
 
     /// Everything is written: the file takes its place.
     pub(crate) fn finish(mut self) -> Result<()> {
-        let path = self.path.clone();
+        self.flush().map_err(|e| self.failed(e))?;
+        let Self { path, target, .. } = self;
         let failed = |source| Error::Io { path: path.clone(), doing: "write", source };
-        self.flush().map_err(failed)?;
-        match self.target {
+        match target {
             Target::Beside(file) => {
                 file.as_file().sync_all().map_err(failed)?;
-                file.persist(&self.path).map_err(|e| failed(e.error))?;
+                let mut half_written = HalfWritten::lock();
+                let temporary = file.path().to_owned();
+                file.persist(&path).map_err(|e| failed(e.error))?;
+                half_written.forget(&temporary);
             }
             Target::InPlace(_) => {}
         }
@@ -101,4 +127,45 @@ impl OutputFile {
             Target::InPlace(file) => file,
         }
     }
+}
+
+/// The path that links lead to, also where there is nothing yet at their end: the link stays.
+fn behind_links(path: &Path) -> PathBuf {
+    /// Links followed; as many as Linux follows.
+    const LINKS: usize = 40;
+    let mut at = path.to_owned();
+    for _ in 0..LINKS {
+        match std::fs::read_link(&at) {
+            Ok(to) => at = at.parent().map_or(to.clone(), |folder| folder.join(to)),
+            Err(_) => break,
+        }
+    }
+    std::fs::canonicalize(&at).unwrap_or(at)
+}
+
+/// A file of another name in the same folder, with the permissions of the one that it will replace.
+fn beside(path: &Path, permissions: Option<Permissions>) -> io::Result<NamedTempFile> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".singularity-survey-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // What any program's new file gets, less the user's mask.
+        builder.permissions(Permissions::from_mode(0o666));
+    }
+    let mut half_written = HalfWritten::lock();
+    // The error names the temporary file, which means nothing to a reader.
+    let file = builder.tempfile_in(folder).map_err(|e| match e.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => e.kind().into(),
+    })?;
+    half_written.add(file.path());
+    if let Some(permissions) = permissions {
+        file.as_file().set_permissions(permissions)?;
+    }
+    Ok(file)
 }

@@ -3,12 +3,32 @@
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use singularity_survey::observe::{Event, Observer};
 use singularity_survey::quote;
+use singularity_survey::report::size;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Waits shorter than this are not worth a line.
 const WORTH_TELLING: Duration = Duration::from_secs(5);
+
+/// The bar in use, for whoever has to take it off the terminal.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Takes the bar off the terminal, and says how far the run came.
+pub(crate) fn how_far() -> String {
+    let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(bar) = bar else { return "nothing had been read".to_owned() };
+    let (read, all) = (bar.position(), bar.length());
+    bar.finish_and_clear();
+    match all {
+        None => "no byte of the matrix had been read".to_owned(),
+        Some(all) if read >= all => {
+            format!("all {} of the matrix had been read, and not every report written", size(all))
+        }
+        Some(all) => format!("{} of the matrix's {} had been read", size(read), size(all)),
+    }
+}
 
 /// Draws the bar, and prints what is worth a line.
 pub(crate) struct Progress {
@@ -36,8 +56,10 @@ impl Progress {
     pub(crate) fn new(told: Told) -> Self {
         let show = told.bar && !told.quiet && io::stderr().is_terminal();
         let target = if show { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
         Self {
-            bar: ProgressBar::with_draw_target(None, target),
+            bar,
             equal: AtomicU64::new(0),
             warnings: told.warnings && !told.quiet,
             requests: told.verbose,

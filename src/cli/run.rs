@@ -1,7 +1,7 @@
 //! From arguments to reports.
 
 use super::args::{InspectArgs, InspectFormat, MatrixArg, ModelArgs, ScanArgs};
-use super::output::OutputFile;
+use super::output::{OutputFile, STDOUT};
 use super::progress::{Progress, Told};
 use super::stream::{Line, Stream};
 use super::{advice, environment};
@@ -14,7 +14,6 @@ use singularity_survey::report::{
 use singularity_survey::resolve::{Hub, ModelSpec};
 use singularity_survey::source::Options;
 use std::io::{self, IsTerminal as _, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Several observers as one.
@@ -41,8 +40,7 @@ pub(crate) async fn scan_on(
     let format: Format = args.format.parse().map_err(|what| Error::Usage { what })?;
     let job = job(args, &hub)?;
     // Opened first: a report that cannot be written is known before anything is read.
-    let files: Vec<OutputFile> =
-        args.output.iter().map(OutputFile::create).collect::<Result<_>>()?;
+    let files = OutputFile::create_all(&args.output)?;
     let (lines, files): (Vec<_>, Vec<_>) =
         files.into_iter().partition(|file| file.format == Format::Jsonl);
 
@@ -55,7 +53,7 @@ pub(crate) async fn scan_on(
     let mut observers: Vec<Arc<dyn Observer>> = vec![progress.clone()];
     let on_stdout = format == Format::Jsonl;
     let stream = match on_stdout || !lines.is_empty() {
-        true => Some(Stream::start(on_stdout, &lines)?),
+        true => Some(Stream::start(on_stdout, &lines, files.is_empty())?),
         false => None,
     };
     if let Some(stream) = &stream {
@@ -210,7 +208,7 @@ fn render(
 pub(crate) fn to_stdout(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     write(&mut out).and_then(|()| out.flush()).map_err(|source| Error::Io {
-        path: PathBuf::from("standard output"),
+        path: STDOUT.into(),
         doing: "write to it",
         source,
     })

@@ -1,7 +1,7 @@
 //! Lines of JSON while the scan runs, written by a thread of their own so that a slow reader never
 //! holds up the network.
 
-use super::output::OutputFile;
+use super::output::{OutputFile, STDOUT};
 use singularity_survey::error::{Error, Result};
 use singularity_survey::observe::{Event, Observer};
 use singularity_survey::report::{MatrixPart, Report, jsonl};
@@ -44,7 +44,11 @@ impl Observer for Duplicates {
 impl Stream {
     /// Starts the thread. It writes to handles: the files stay with the caller, so that they go when
     /// the run ends early, whatever the thread is doing.
-    pub(crate) fn start(stdout: bool, files: &[OutputFile]) -> Result<Self> {
+    ///
+    /// A reader of standard output that goes away ends the run only where nothing else is written:
+    /// where it is `alone` and there are no files.
+    pub(crate) fn start(stdout: bool, files: &[OutputFile], alone: bool) -> Result<Self> {
+        let alone = alone && files.is_empty();
         let handles: Vec<Handle> = files
             .iter()
             .map(|file| {
@@ -56,7 +60,7 @@ impl Stream {
         let broken = Arc::new(Notify::new());
         let notify = Arc::clone(&broken);
         let writer = std::thread::spawn(move || {
-            let result = write_all(&received, stdout, handles);
+            let result = write_all(&received, stdout, handles, alone);
             if result.is_err() {
                 notify.notify_one();
             }
@@ -92,10 +96,13 @@ struct Handle {
     out: BufWriter<File>,
 }
 
-fn write_all(lines: &Receiver<Line>, stdout: bool, mut files: Vec<Handle>) -> Result<()> {
-    let mut console = BufWriter::new(io::stdout());
-    let console_failed =
-        |source| Error::Io { path: PathBuf::from("standard output"), doing: "write to it", source };
+fn write_all(
+    lines: &Receiver<Line>,
+    stdout: bool,
+    mut files: Vec<Handle>,
+    alone: bool,
+) -> Result<()> {
+    let mut console = stdout.then(|| BufWriter::new(io::stdout()));
     let failed = |path: &PathBuf, source| Error::Io { path: path.clone(), doing: "write", source };
     loop {
         let line = match lines.try_recv() {
@@ -103,22 +110,37 @@ fn write_all(lines: &Receiver<Line>, stdout: bool, mut files: Vec<Handle>) -> Re
             Err(TryRecvError::Disconnected) => break,
             // Nothing waits: what there is goes out now.
             Err(TryRecvError::Empty) => {
-                console.flush().map_err(console_failed)?;
+                to_console(&mut console, alone, |out| out.flush())?;
                 match lines.recv() {
                     Ok(line) => line,
                     Err(_) => break,
                 }
             }
         };
-        if stdout {
-            write(&line, &mut console).map_err(console_failed)?;
-        }
+        to_console(&mut console, alone, |out| write(&line, out))?;
         for Handle { path, out } in &mut files {
             write(&line, out).map_err(|e| failed(path, e))?;
         }
     }
-    console.flush().map_err(console_failed)?;
+    to_console(&mut console, alone, |out| out.flush())?;
     files.iter_mut().try_for_each(|Handle { path, out }| out.flush().map_err(|e| failed(path, e)))
+}
+
+type Console = Option<BufWriter<io::Stdout>>;
+
+/// Writes to standard output while there is someone to read it.
+fn to_console(
+    console: &mut Console,
+    alone: bool,
+    write: impl FnOnce(&mut BufWriter<io::Stdout>) -> io::Result<()>,
+) -> Result<()> {
+    let Some(Err(source)) = console.as_mut().map(write) else { return Ok(()) };
+    // What is left in the buffer has no reader.
+    console.take().map(BufWriter::into_parts);
+    match source.kind() == io::ErrorKind::BrokenPipe && !alone {
+        true => Ok(()),
+        false => Err(Error::Io { path: STDOUT.into(), doing: "write to it", source }),
+    }
 }
 
 fn write(line: &Line, out: &mut dyn Write) -> io::Result<()> {

@@ -41,6 +41,20 @@ pub struct Hub {
     pub offline: bool,
 }
 
+impl Hub {
+    /// The address of a Hub as it is typed: `http` or `https`, without a query.
+    pub fn endpoint(text: &str) -> Result<Url> {
+        let wrong = |why: &str| Error::Usage { what: format!("the endpoint {text} {why}") };
+        let url = Url::parse(text.trim_end_matches('/'))
+            .map_err(|e| wrong(&format!("is no URL ({e})")))?;
+        match url.scheme() {
+            "http" | "https" if url.query().is_none() && url.fragment().is_none() => Ok(url),
+            "http" | "https" => Err(wrong("has a query or a fragment")),
+            _ => Err(wrong("is neither http nor https")),
+        }
+    }
+}
+
 /// The address of the Hub itself.
 pub const ENDPOINT: &str = "https://huggingface.co";
 

@@ -53,7 +53,11 @@ impl ModelSpec {
         if site_without_scheme {
             return Self::parse_with(&format!("https://{text}"), endpoint, exists);
         }
-        if text.starts_with("http://") || text.starts_with("https://") {
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+        if scheme.as_ref().is_some_and(|scheme| !matches!(scheme.as_str(), "http" | "https")) {
+            return Err(usage(format!("{text}: only http, https and hf addresses are read")));
+        }
+        if scheme.is_some() {
             let url = Url::parse(text).map_err(|e| usage(format!("{text}: not a URL ({e})")))?;
             let on_hub = url.origin() == endpoint.origin()
                 || url.host_str().is_some_and(|host| SITE.contains(&host));
@@ -79,6 +83,9 @@ impl ModelSpec {
     /// `hf://[models/]org/name[@revision][/file]`, as `fsspec` reads it: a revision with a `/` is
     /// written encoded, but for `refs/pr/N` and `refs/convert/NAME`.
     fn parse_hf(text: &str, rest: &str) -> Result<Self> {
+        if rest.contains('?') {
+            return Err(usage(format!("{text}: an hf address has no query")));
+        }
         let rest = rest.strip_prefix("models/").unwrap_or(rest);
         let (id, tail) = match rest.find('@') {
             Some(at) => (&rest[..at], Some(&rest[at + 1..])),

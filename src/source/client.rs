@@ -129,10 +129,13 @@ impl Client {
         limit: u64,
     ) -> Result<Bytes> {
         let url = answer.url().clone();
-        let mut budget = Budget::new();
+        let (mut budget, mut mismatched) = (Budget::new(), false);
         loop {
             match self.body(&mut answer, limit).await {
                 Ok(body) => return Ok(body),
+                Err(Failure::Mismatch(what)) if std::mem::replace(&mut mismatched, true) => {
+                    return Err(Error::BadAnswer { url: self.shown(&url), what });
+                }
                 Err(failure) => self.wait_after(failure, &mut budget, &url).await?,
             }
             answer = self.request(Method::GET, &url, token).await?;
@@ -268,6 +271,7 @@ impl Client {
             Failure::Stale { status, what } => (None, format!("{}: {what}", status_text(*status))),
             Failure::Fatal(_) => (None, String::new()),
         };
+        let why = self.0.sent.mask(&why);
         if let Failure::Fatal(error) = failure {
             return Err(error);
         }

@@ -1,6 +1,7 @@
 //! What must not be shown: tokens, and the parts of addresses that open what they lead to.
 
 use super::SafeUrl;
+use crate::quote;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 use std::fmt;
@@ -71,10 +72,11 @@ impl Sent {
         }
     }
 
-    /// The text with `…` where a secret stood.
+    /// The text with `…` where a secret stood, or what looks like one.
     pub(super) fn mask(&self, text: &str) -> String {
         let sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sent.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "…"))
+        let mask = |text: String, secret: &String| text.replace(secret.as_str(), "…");
+        quote::redact(&sent.iter().fold(text.to_owned(), mask))
     }
 
     /// An address as it may be shown.
@@ -94,7 +96,7 @@ mod tests {
         sent.note(&url, Secret::new("hf_token").as_ref());
         for (said, shown) in [
             ("no hf_token here", "no … here"),
-            ("GET /a?Signature=abc%2Fdefgh&v=1", "GET /a?Signature=…&v=1"),
+            ("GET /a?Signature=abc%2Fdefgh&v=1", "GET /a?…"),
             ("signed abc/defgh, not passw", "signed …, not …"),
             ("v=1", "v=1"),
         ] {

@@ -4,7 +4,7 @@
 mod tokenizer;
 
 #[cfg(feature = "tokenizer")]
-pub use tokenizer::{MAX_TOKENIZER, Vocabulary};
+pub use tokenizer::{MAX_TOKENIZER, Vocabulary, is_guarded};
 
 use serde::{Deserialize, Serialize};
 

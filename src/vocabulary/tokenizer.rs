@@ -2,7 +2,12 @@
 
 use super::{Absent, Class, Token};
 use crate::error::{Error, Result};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokenizers::Tokenizer;
 
 /// The longest `tokenizer.json` that is read; the longest known have 35 MB.
@@ -32,11 +37,17 @@ impl Vocabulary {
         let wrong = |e: &dyn std::fmt::Display| {
             Error::format(file, format!("the tokenizer cannot be read: {e}"))
         };
-        let tokenizer = Tokenizer::from_bytes(json).map_err(|e| wrong(&e))?;
+        sound(json).map_err(|what| wrong(&what))?;
+        let tokenizer = guard(|| Tokenizer::from_bytes(json).map_err(|e| e.to_string()))
+            .unwrap_or_else(|| Err("its parts do not fit together".into()))
+            .map_err(|what| wrong(&what))?;
         let size = tokenizer.get_vocab_size(true) as u64;
         let end = tokenizer.get_vocab(true).values().max().map_or(0, |&id| u64::from(id) + 1);
         let added = tokenizer.get_added_tokens_decoder().into_keys().collect();
         let decoder = serde_json::to_string(&tokenizer.get_decoder()).map_err(|e| wrong(&e))?;
+        if growth(&serde_json::from_str(&decoder).map_err(|e| wrong(&e))?) > GROWTH {
+            return Err(wrong(&"its decoder makes texts of any length"));
+        }
         let spelling = match decoder.contains("\"ByteLevel\"") {
             true => Spelling::ByteLevel(byte_alphabet()),
             false => Spelling::Fallback,
@@ -71,7 +82,11 @@ impl Vocabulary {
         };
         let special = self.added.contains(&id);
         // Decoding fails for broken decoders only; the entry itself is the next best name.
-        let text = self.tokenizer.decode(&[id], false).unwrap_or_else(|_| entry.clone());
+        let decoded = match entry.len() <= LONGEST {
+            true => guard(|| self.tokenizer.decode(&[id], false).ok()).flatten(),
+            false => None,
+        };
+        let text = decoded.unwrap_or_else(|| entry.clone());
         let bytes = match text.contains(char::REPLACEMENT_CHARACTER) && !special {
             true => self.bytes(&entry).filter(|bytes| std::str::from_utf8(bytes).is_err()),
             false => None,
@@ -97,6 +112,78 @@ impl Vocabulary {
             }
         }
     }
+}
+
+/// The longest entry that is decoded, in bytes, and how many times longer its text may become.
+const LONGEST: usize = 4096;
+const GROWTH: usize = 4096;
+
+/// How many times longer the replacements of a decoder can make a text.
+fn growth(decoder: &Value) -> usize {
+    let parts = decoder["decoders"].as_array().map_or(&[][..], Vec::as_slice);
+    let own = decoder["content"].as_str().map_or(1, |content| content.len().max(1));
+    parts.iter().map(growth).fold(own, usize::saturating_mul)
+}
+
+/// Refuses what the library would take apart between the bytes of a character: it cuts the prefix
+/// of continuing pieces off the second half of each merge, by its length alone.
+fn sound(json: &[u8]) -> Result<(), String> {
+    #[derive(Deserialize)]
+    struct File<M> {
+        #[serde(bound(deserialize = "M: Deserialize<'de>"))]
+        model: M,
+    }
+    #[derive(Deserialize)]
+    struct Prefix {
+        continuing_subword_prefix: Option<String>,
+    }
+    #[derive(Deserialize)]
+    struct Merges {
+        merges: Option<Vec<Merge>>,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Merge {
+        Text(String),
+        Pair(IgnoredAny, String),
+    }
+    let said = |e: serde_json::Error| e.to_string();
+    let prefix: File<Prefix> = serde_json::from_slice(json).map_err(said)?;
+    let length = prefix.model.continuing_subword_prefix.map_or(0, |prefix| prefix.len());
+    if length == 0 {
+        return Ok(());
+    }
+    let merges: File<Merges> = serde_json::from_slice(json).map_err(said)?;
+    let whole = |merge: &Merge| {
+        let second = match merge {
+            Merge::Text(text) => text.split_once(' ').map_or("", |(_, second)| second),
+            Merge::Pair(_, second) => second,
+        };
+        second.is_char_boundary(length)
+    };
+    match merges.model.merges.unwrap_or_default().iter().all(whole) {
+        true => Ok(()),
+        false => Err("a merge is shorter than the prefix of continuing pieces, or cuts it".into()),
+    }
+}
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic on this thread, now, is one that is caught and told of as a fault of a file.
+pub fn is_guarded() -> bool {
+    GUARDED.get()
+}
+
+/// Runs a part of the library on what a stranger wrote; `None` where it panics.
+fn guard<T>(run: impl FnOnce() -> T) -> Option<T> {
+    let before = GUARDED.replace(true);
+    // What it leaves half done is not used again: a parser's result is lost, and decoding changes
+    // nothing.
+    let result = catch_unwind(AssertUnwindSafe(run));
+    GUARDED.set(before);
+    result.ok()
 }
 
 /// GPT-2's alphabet: printable Latin-1 characters stand for themselves, the other bytes, in order,

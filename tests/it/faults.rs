@@ -362,7 +362,7 @@ fn at_the_configuration() -> Vec<(&'static str, Nth, Action, Then)> {
             Action::Drip { bytes: 1, every: Duration::from_millis(20) },
             Same(1, Some(1), 1),
         ),
-        ("compressed for good", Every, Action::gzip(), Fails("Network", "compressed", 1)),
+        ("compressed for good", Every, Action::gzip(), Fails("BadAnswer", "compressed", 1)),
         ("503 twice", First(2), Action::status(503, ""), Same(2, None, 1)),
         (
             "never a whole body",

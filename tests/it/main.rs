@@ -30,6 +30,13 @@ mod hostile;
 // The forms of a report, and where they are written.
 mod formats;
 
+// Runs that are told to stop, whose readers go away, whose files cannot be written.
+#[cfg(unix)]
+mod interruption;
+
+// Tokens, passwords and signed queries, planted everywhere and looked for in all that is printed.
+mod secrets;
+
 // Variables of the environment and the local cache.
 mod surroundings;
 

@@ -120,25 +120,3 @@ fn proxies_are_gone_through_and_gone_round_as_the_variables_say() {
         assert_eq!(proxy.hub.log().len(), log.len());
     }
 }
-
-#[test]
-fn an_interrupt_ends_a_run_and_leaves_nothing_behind() {
-    #[cfg(unix)]
-    {
-        use singularity_survey::standin::{Action, Fault, Nth};
-        let stall = Fault::cdn(Nth::Every, Action::Stall { after: 0 });
-        let world = World::new(StandIn::builder().repository(repository("tied")).fault(stall));
-        let folder = tempfile::tempdir().unwrap();
-        let output = format!("json:{}", folder.path().join("x.json").display());
-        let lines = format!("jsonl:{}", folder.path().join("x.jsonl").display());
-        let mut command = world.command(&["org/tied", "-o", &output, "-o", &lines]);
-        let mut child = command.env("HF_HUB_DOWNLOAD_TIMEOUT", "60").spawn().unwrap();
-        while !world.hub.log().iter().any(|request| request.host == Host::Cdn) {
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-        let id = child.id().to_string();
-        std::process::Command::new("kill").args(["-INT", &id]).status().unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(130));
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-    }
-}
