@@ -273,3 +273,199 @@ fn names_of_any_length_and_kind_are_shown_harmlessly() {
         }
     }
 }
+
+/// A tokenizer with what a stranger may put into it.
+fn tokenizer(model: Value, decoder: Value, normalizer: Value) -> Vec<u8> {
+    json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+        "normalizer": normalizer, "pre_tokenizer": null, "post_processor": null,
+        "decoder": decoder, "model": model})
+    .to_string()
+    .into_bytes()
+}
+
+/// The library that reads tokenizers trusts them; what it does on hostile ones stays inside.
+#[test]
+fn a_tokenizer_that_breaks_its_reader_breaks_nothing_else() {
+    let words = |texts: &[&str]| {
+        let vocab: serde_json::Map<String, Value> =
+            texts.iter().zip(0..).map(|(text, id)| ((*text).to_owned(), id.into())).collect();
+        json!({"type": "WordLevel", "vocab": vocab, "unk_token": texts[0]})
+    };
+    let strip = |start: u32, stop: u32| json!({"type": "Strip", "content": " ", "start": start, "stop": stop});
+    let long = format!("{}b", "a".repeat(40));
+    let bpe = |prefix: &str, vocab: Value, merges: Value| {
+        json!({"type": "BPE", "vocab": vocab, "merges": merges,
+            "continuing_subword_prefix": prefix})
+    };
+    let replace = |pattern: Value, content: &str| json!({"type": "Replace", "pattern": pattern, "content": content});
+    let none = Value::Null;
+    let longer = "b".repeat(100_000);
+    let repeated = vec![replace(json!({"String": "a"}), "bbbbbbbbbb"); 20];
+    for (json, named) in [
+        // Panics while a token is decoded: the entry itself is its name.
+        (tokenizer(words(&[" ", "", "a"]), strip(1, 1), none.clone()), true),
+        (tokenizer(words(&["", " ", "a"]), strip(0, 1), none.clone()), true),
+        (
+            tokenizer(
+                words(&[" ", "", "a"]),
+                json!({"type": "Sequence", "decoders": [strip(1, 1)]}),
+                none.clone(),
+            ),
+            true,
+        ),
+        (
+            tokenizer(words(&[&long, "x"]), replace(json!({"Regex": "(a+)+$"}), "x"), none.clone()),
+            true,
+        ),
+        // Panics while the file is read.
+        (
+            tokenizer(
+                words(&["a"]),
+                none.clone(),
+                json!({"type": "Precompiled", "precompiled_charsmap": "AAAA"}),
+            ),
+            false,
+        ),
+        (
+            tokenizer(
+                bpe("####", json!({"a": 0, "": 1}), json!([["a", ""]])),
+                none.clone(),
+                none.clone(),
+            ),
+            false,
+        ),
+        (
+            tokenizer(
+                bpe("", json!({"a": 0, "b": 1}), json!([["a", "b"]])),
+                none.clone(),
+                none.clone(),
+            ),
+            false,
+        ),
+        // Cut between the bytes of a character.
+        (
+            tokenizer(
+                bpe("#", json!({"a": 0, "é\u{202e}evil": 1}), json!([["a", "é\u{202e}evil"]])),
+                none.clone(),
+                none.clone(),
+            ),
+            false,
+        ),
+        (
+            tokenizer(
+                bpe("#", json!({"a": 0, "é\u{202e}evil": 1}), json!(["a é\u{202e}evil"])),
+                none.clone(),
+                none.clone(),
+            ),
+            false,
+        ),
+        // Texts of any length.
+        (
+            tokenizer(words(&["aaaa"]), replace(json!({"String": "a"}), &longer), none.clone()),
+            false,
+        ),
+        (
+            tokenizer(
+                words(&["aaaa"]),
+                json!({"type": "Sequence", "decoders": repeated}),
+                none.clone(),
+            ),
+            false,
+        ),
+        (
+            tokenizer(words(&["\u{1b}[31m\u{202e}\n", &"y".repeat(1 << 20)]), none.clone(), none),
+            true,
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let rows = r#"{"lm_head.weight":{"dtype":"U8","shape":[8,4],"data_offsets":[0,32]}}"#;
+        fs::write(folder.path().join("model.safetensors"), file(rows, 32)).unwrap();
+        fs::write(folder.path().join("tokenizer.json"), &json).unwrap();
+        let world = World::new(StandIn::builder());
+        let at = folder.path().to_str().unwrap();
+        let shown = String::from_utf8_lossy(&json[..json.len().min(600)]).into_owned();
+        for format in ["json", "jsonl", "text"] {
+            let mut command = world.command(&[at, "--format", format]);
+            let output = command.env("RUST_BACKTRACE", "1").output().unwrap();
+            assert!(output.status.success(), "{shown}: {}", text(&output.stderr));
+            let (out, errors) = (text(&output.stdout), text(&output.stderr));
+            assert!(!errors.contains("panicked") && errors.lines().count() <= 1, "{errors}");
+            let bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+            assert!(!out.contains(bad) && !errors.contains(bad), "{shown}: {out}");
+            if format == "json" {
+                let report: Value = serde_json::from_str(out).unwrap();
+                assert_eq!(report["duplicates"]["members"], 8);
+                assert_eq!(report["tokenizer"].is_null(), !named, "{shown}: {errors}");
+                let warned = report["warnings"][0].as_str().unwrap_or_default();
+                assert_eq!(warned.starts_with("rows have no names"), !named, "{shown}: {warned}");
+            }
+        }
+    }
+}
+
+/// What a server calls a commit becomes a part of addresses and of paths.
+#[test]
+fn a_commit_that_is_no_commit_leads_nowhere() {
+    let private = tempfile::tempdir().unwrap();
+    for name in ["model.safetensors", "config.json", "tokenizer.json"] {
+        fs::copy(fixture("tied").join(name), private.path().join(name)).unwrap();
+    }
+    let up = "../../../../../../../../../../..".to_owned() + private.path().to_str().unwrap();
+    for commit in [private.path().to_str().unwrap(), &up, "..", "main", "0123456789ABCDEF"] {
+        let action = Action::SetHeader { name: "x-repo-commit".into(), value: commit.into() };
+        let fault = Fault::hub("", Nth::Every, action);
+        let other = repository("untied");
+        let world = World::new(StandIn::builder().repository(other).fault(fault));
+        let report = world.scan(&["org/untied"]);
+        assert_eq!(report["matrix_digest"], expected("untied")["matrix_digest"], "{commit}");
+        assert_eq!(report["model"]["commit"], Value::Null, "{commit}");
+    }
+}
+
+/// A header may claim a matrix of any size, and a server a file of any size with it.
+#[test]
+fn a_matrix_that_could_not_exist_is_refused() {
+    for (shape, size, says) in [
+        ("[4294967295,16777216]", 4_294_967_295u64 * 16_777_216, "rows, more than"),
+        ("[400000000,1]", 400_000_000, "rows, more than"),
+        ("[2,33554432]", 67_108_864, "a row has"),
+    ] {
+        let header = format!(
+            r#"{{"lm_head.weight":{{"dtype":"U8","shape":{shape},"data_offsets":[0,{size}]}}}}"#
+        );
+        let prefix = file(&header, 0);
+        let whole = prefix.len() as u64 + size;
+        let model =
+            Repository::new("org/m").generated("model.safetensors", whole, move |from, length| {
+                let start = (from as usize).min(prefix.len());
+                let mut bytes = prefix[start..(start + length).min(prefix.len())].to_vec();
+                bytes.resize(length, 0);
+                bytes.into()
+            });
+        let world = World::new(StandIn::builder().repository(model));
+        refused(&world.run(&["org/m"]), says);
+        refused(&world.run(&["inspect", "org/m"]), says);
+        assert!(world.hub.bytes_sent() < 1 << 20);
+    }
+}
+
+/// Work grows with what is read, not with its square.
+#[test]
+fn a_header_of_many_candidates_is_sorted_out_in_time() {
+    let count = 30_000;
+    let mut header = String::from("{");
+    for number in 0..count {
+        for name in ["unembed.weight", "embed_tokens.weight", "lm_head.weight"] {
+            header += &format!(
+                r#""{number}.{name}":{{"dtype":"U8","shape":[0,2],"data_offsets":[0,0]}},"#
+            );
+        }
+    }
+    header += r#""lm_head.weight":{"dtype":"U8","shape":[8,4],"data_offsets":[0,32]}}"#;
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("model.safetensors"), file(&header, 32)).unwrap();
+    let world = World::new(StandIn::builder());
+    let began = std::time::Instant::now();
+    refused(&world.run(&[folder.path().to_str().unwrap()]), "could both be the head");
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+}

@@ -32,7 +32,7 @@ fn sayings() -> Vec<Action> {
         // What would pass by itself is waited for: not for longer than a run may take.
         say(429, "retry-after", "4000"),
         say(302, "location", &format!("/Bearer/{TOKEN}/x?a={SIGNATURE}")),
-        say(302, "location", &format!("http://user:{PASSWORD}@127.0.0.1:9/{TOKEN}?a={SIGNATURE}")),
+        say(302, "location", &format!("ftp://user:{PASSWORD}@host/{TOKEN}?a={SIGNATURE}")),
         say(206, "content-range", TOKEN),
         say(200, "content-encoding", TOKEN),
     ];
@@ -46,26 +46,29 @@ fn sayings() -> Vec<Action> {
 
 #[test]
 fn what_a_server_says_back_of_secrets_is_not_shown() {
-    for saying in sayings() {
-        for fault in [
-            Fault::hub("", Nth::Every, saying.clone()),
-            Fault::hub("/model.safetensors", Nth::Every, saying.clone()),
-            Fault::hub("/tokenizer.json", Nth::Every, saying.clone()),
-            Fault::cdn(Nth::Every, saying.clone()),
-            Fault::cdn(Nth::From(1), saying.clone()),
-        ] {
-            let context = format!("{fault:?}");
-            let repository = repository("tied").gated(Gating::Auto).token(TOKEN);
-            let world = World::new(StandIn::builder().repository(repository).fault(fault));
-            for args in [&["org/tied", "-v", "--token", TOKEN][..], &["inspect", "org/tied", "-v"]]
-            {
-                let mut command = world.command(args);
-                let output = command.env("HF_TOKEN", TOKEN).output().unwrap();
-                holds_none(&output, &context);
-                assert!(text(&output.stderr).contains(" http://127"), "{context}");
-            }
+    let faults: Vec<Fault> = sayings()
+        .into_iter()
+        .flat_map(|saying| {
+            [
+                Fault::hub("", Nth::Every, saying.clone()),
+                Fault::hub("/model.safetensors", Nth::Every, saying.clone()),
+                Fault::hub("/tokenizer.json", Nth::Every, saying.clone()),
+                Fault::cdn(Nth::Every, saying.clone()),
+                Fault::cdn(Nth::From(1), saying),
+            ]
+        })
+        .collect();
+    each(&faults, |fault| {
+        let context = format!("{fault:?}");
+        let repository = repository("tied").gated(Gating::Auto).token(TOKEN);
+        let world = World::new(StandIn::builder().repository(repository).fault(fault.clone()));
+        for args in [&["org/tied", "-v", "--token", TOKEN][..], &["inspect", "org/tied", "-v"]] {
+            let mut command = world.command(args);
+            let output = command.env("HF_TOKEN", TOKEN).output().unwrap();
+            holds_none(&output, &context);
+            assert!(text(&output.stderr).contains(" http://127"), "{context}");
         }
-    }
+    });
 }
 
 #[test]
@@ -94,7 +97,7 @@ fn what_is_typed_into_the_wrong_place_is_not_repeated() {
     let world = World::of("tied");
     let query = format!("?X-Amz-Signature={SIGNATURE}");
     let user = format!("user:{PASSWORD}@");
-    for typed in [
+    let all = [
         format!("https://{user}host:99999/m"),
         format!("https://{user}[bad/m"),
         format!("http://{user}"),
@@ -107,7 +110,8 @@ fn what_is_typed_into_the_wrong_place_is_not_repeated() {
         format!("hf://org/name/x{query}"),
         format!("https://huggingface.co/datasets/a/b{query}"),
         TOKEN.to_owned(),
-    ] {
+    ];
+    each(&all, |typed| {
         // Through a proxy that is not there, so that no address is really asked.
         for args in [
             vec![typed.as_str()],
@@ -131,7 +135,7 @@ fn what_is_typed_into_the_wrong_place_is_not_repeated() {
                 .filter(|line| !line.contains("127.0.0.1") || line.starts_with("error"));
             assert!(errors.filter(|line| line.starts_with("error: ")).count() == 1, "{said}");
         }
-    }
+    });
     let mut command = world.command(&[&format!("--offline={TOKEN}")]);
     holds_none(&command.output().unwrap(), "--offline");
 }

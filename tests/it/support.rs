@@ -292,3 +292,17 @@ pub fn generated_shards(id: &str, rows: u64, row_bytes: u64, every: u64) -> Repo
         generate(repository, &shard(1), "model.embed_tokens.weight", [rows, row_bytes, 7]);
     generate(repository, &shard(2), "lm_head.weight", [rows, row_bytes, every])
 }
+
+/// Runs a check on each case, several at a time: most of them wait.
+pub fn each<T: Sync>(cases: &[T], check: impl Fn(&T) + Sync) {
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Relaxed)) {
+                    check(case);
+                }
+            });
+        }
+    });
+}
