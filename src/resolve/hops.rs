@@ -35,13 +35,7 @@ pub(super) async fn follow(
             |what: &str| Error::BadAnswer { url: client.shown(&url), what: what.to_owned() };
         let location = answer.headers().get(header::LOCATION);
         let location = location.ok_or_else(|| wrong("a redirect without a Location"))?;
-        let next = std::str::from_utf8(location.as_bytes()).ok().and_then(|to| url.join(to).ok());
-        let next = next.ok_or_else(|| wrong("a redirect to no valid address"))?;
-        match (url.scheme(), next.scheme()) {
-            ("http", "http") | (_, "https") => {}
-            ("https", "http") => return Err(wrong("a redirect away from https")),
-            _ => return Err(wrong("a redirect to what is neither http nor https")),
-        }
+        let next = target(&url, location.as_bytes()).map_err(wrong)?;
         client.discard(&mut answer).await;
         if enough(&answer) {
             return Ok(Landing::At(next, answer));
@@ -52,4 +46,47 @@ pub(super) async fn follow(
         url: first,
         what: format!("more than {MAX_HOPS} redirects, the last to {}", client.shown(&url)),
     })
+}
+
+/// Where a redirect leads, or why it is not followed.
+fn target(from: &Url, location: &[u8]) -> Result<Url, &'static str> {
+    let to = std::str::from_utf8(location).ok().and_then(|to| from.join(to).ok());
+    let to = to.ok_or("a redirect to no valid address")?;
+    match (from.scheme(), to.scheme()) {
+        ("http", "http") | ("http" | "https", "https") => Ok(to),
+        // What was asked for in private is not fetched in public.
+        ("https", "http") => Err("a redirect away from https"),
+        _ => Err("a redirect to what is neither http nor https"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_leads_to_http_or_https_and_never_back_from_https() {
+        for (from, location, to) in [
+            ("http://h/a/b?q", "c", Ok("http://h/a/c")),
+            ("http://h/a", "/c?d=%2F", Ok("http://h/c?d=%2F")),
+            ("http://h/a", "//other:81/c", Ok("http://other:81/c")),
+            ("https://h/a", "//other/c", Ok("https://other/c")),
+            ("http://h/a", "https://h/c", Ok("https://h/c")),
+            ("https://h/a", "http://h/c", Err("away from https")),
+            ("https://h/a", "HTTP://h/c", Err("away from https")),
+            ("https://h/a", "ftp://h/c", Err("neither http nor https")),
+            ("http://h/a", "file:///etc/passwd", Err("neither http nor https")),
+            ("http://h/a", "data:,x", Err("neither http nor https")),
+            ("http://h/a", "http://[", Err("no valid address")),
+            ("http://h/a", "\u{fc}", Ok("http://h/%C3%BC")),
+        ] {
+            let found = target(&Url::parse(from).unwrap(), location.as_bytes());
+            match (found, to) {
+                (Ok(found), Ok(to)) => assert_eq!(found.as_str(), to),
+                (Err(found), Err(to)) => assert!(found.contains(to), "{location}: {found}"),
+                (found, _) => panic!("{location}: {found:?}"),
+            }
+        }
+        assert!(target(&Url::parse("http://h").unwrap(), b"\xff").is_err());
+    }
 }

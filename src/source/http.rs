@@ -20,6 +20,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
+/// Fresh links that are asked for without a byte of progress before a refusal is taken for good.
+const RENEWALS: u32 = 3;
+
 /// A file on a server, read by ranges.
 #[derive(Clone)]
 pub struct HttpSource(Arc<Remote>);
@@ -77,6 +80,7 @@ impl ByteSource for HttpSource {
             body: None,
             budget: Budget::new(),
             stale: None,
+            renewals: 0,
             mismatched: false,
             slow: 0,
             seen: 0,
@@ -152,9 +156,10 @@ struct RangeReader {
     rest: Range<u64>,
     body: Option<Body>,
     budget: Budget,
-    /// The generation of the link that was refused, if a fresh one has been asked for since the
-    /// last byte.
+    /// The generation of the link that was refused last, if one was since the last byte.
     stale: Option<u64>,
+    /// Fresh links asked for since the last byte.
+    renewals: u32,
     mismatched: bool,
     /// Answers given up because they came at a trickle. Bytes do arrive then, so that the budget
     /// alone would never end it.
@@ -180,6 +185,7 @@ impl RangeReader {
                 Ok(Some(chunk)) => {
                     self.budget.refill();
                     self.stale = None;
+                    self.renewals = 0;
                     self.mismatched = false;
                     return Ok(Some(chunk));
                 }
@@ -248,8 +254,10 @@ impl RangeReader {
                 let said = Headers(answer.headers())
                     .text(header::CONTENT_RANGE)
                     .and_then(ContentRange::parse);
-                let stale = self.stale.replace(generation).is_none()
+                let stale = self.renewals < RENEWALS
                     && said != Some(ContentRange::Unsatisfied { total: remote.size });
+                self.stale = Some(generation);
+                self.renewals += 1;
                 let request = client.request_id(&answer);
                 let what = client.excerpt(&mut answer).await;
                 return Err(match stale {
@@ -287,8 +295,9 @@ impl RangeReader {
     /// Makes the next try possible: waits, has the link renewed, or gives up.
     async fn recover(&mut self, failure: Failure) -> Result<()> {
         match failure {
-            // The fresh link is fetched when the rest is asked for, once for all streams.
-            Failure::Stale { .. } => Ok(()),
+            // The fresh link is fetched when the rest is asked for, once for all streams. One that
+            // is refused like the first may be early, or refused for good: it is waited for.
+            Failure::Stale { .. } if self.renewals <= 1 => Ok(()),
             Failure::Mismatch(what) if std::mem::replace(&mut self.mismatched, true) => {
                 let url = self.remote.link.lock().await.link.url.clone();
                 let url = self.remote.client.shown(&url);

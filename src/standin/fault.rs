@@ -48,6 +48,8 @@ pub enum Nth {
     Every,
     /// All that come so long after the start.
     After(Duration),
+    /// One in so many, at random and each time the same ones.
+    OneIn(u64),
 }
 
 /// What happens to a request.
@@ -258,6 +260,10 @@ impl Armed {
             Nth::From(n) => number >= n,
             Nth::Every => true,
             Nth::After(time) => since >= time,
+            Nth::OneIn(many) => {
+                let seed = format!("{:?} {number}", fault.action);
+                u64::from_str_radix(&opaque(&seed, 16), 16).is_ok_and(|at| at % many.max(1) == 0)
+            }
         };
         now.then(|| fault.action.clone())
     }

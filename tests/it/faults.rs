@@ -231,6 +231,12 @@ fn at_the_cdn() -> Vec<(&'static str, Nth, Action, Then)> {
             Fails("BadAnswer", "400 Bad Request (File is too large), request Root=1-abc", 1),
         ),
         (
+            "a megabyte of noise",
+            From(1),
+            Action::status(400, &"\u{202e}\u{1b}[2J\n".repeat(150_000)),
+            Fails("BadAnswer", "400 Bad Request", 1),
+        ),
+        (
             "not implemented",
             From(1),
             status(501, &[], "no"),

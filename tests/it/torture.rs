@@ -1,5 +1,5 @@
 use super::support::*;
-use singularity_survey::error::{Error, Result};
+use singularity_survey::error::Result;
 use singularity_survey::report::{Report, Transfer};
 use singularity_survey::standin::{Action, Builder, Fault, Host, Nth, Repository, StandIn};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -100,7 +100,7 @@ impl Series {
                     while let Some(faults) = sets.get(next.fetch_add(1, Relaxed)) {
                         match self.run(faults).1 {
                             Ok(report) => assert_eq!(report, clean, "under {faults:?}"),
-                            Err(error) => assert!(gives_up(faults, &error), "{error}: {faults:?}"),
+                            Err(error) => panic!("{error}: {faults:?}"),
                         }
                     }
                 });
@@ -108,15 +108,6 @@ impl Series {
         });
         sets.len()
     }
-}
-
-/// Whether a scan may end in this error: a link that is refused again as soon as it was renewed is
-/// taken to be refused for good.
-fn gives_up(faults: &[Fault], error: &Error) -> bool {
-    let expires = |fault: &Fault| matches!(fault.action, Action::Expire);
-    faults.len() == 2
-        && faults.iter().all(expires)
-        && matches!(error, Error::BadAnswer { what, .. } if what.contains("403 Forbidden"))
 }
 
 /// One break at a time.
