@@ -23,6 +23,9 @@ use std::time::Instant;
 /// Fresh links that are asked for without a byte of progress before a refusal is taken for good.
 const RENEWALS: u32 = 3;
 
+/// Wrong answers, likewise: one bad edge of a CDN may be met more than once.
+const MISMATCHES: u32 = 2;
+
 /// A file on a server, read by ranges.
 #[derive(Clone)]
 pub struct HttpSource(Arc<Remote>);
@@ -81,7 +84,7 @@ impl ByteSource for HttpSource {
             budget: Budget::new(),
             stale: None,
             renewals: 0,
-            mismatched: false,
+            mismatches: 0,
             slow: 0,
             seen: 0,
         };
@@ -160,7 +163,8 @@ struct RangeReader {
     stale: Option<u64>,
     /// Fresh links asked for since the last byte.
     renewals: u32,
-    mismatched: bool,
+    /// Wrong answers since the last byte.
+    mismatches: u32,
     /// Answers given up because they came at a trickle. Bytes do arrive then, so that the budget
     /// alone would never end it.
     slow: u32,
@@ -186,7 +190,7 @@ impl RangeReader {
                     self.budget.refill();
                     self.stale = None;
                     self.renewals = 0;
-                    self.mismatched = false;
+                    self.mismatches = 0;
                     return Ok(Some(chunk));
                 }
                 Ok(None) => {}
@@ -298,12 +302,13 @@ impl RangeReader {
             // The fresh link is fetched when the rest is asked for, once for all streams. One that
             // is refused like the first may be early, or refused for good: it is waited for.
             Failure::Stale { .. } if self.renewals <= 1 => Ok(()),
-            Failure::Mismatch(what) if std::mem::replace(&mut self.mismatched, true) => {
+            Failure::Mismatch(what) if self.mismatches == MISMATCHES => {
                 let url = self.remote.link.lock().await.link.url.clone();
                 let url = self.remote.client.shown(&url);
                 Err(Error::BadAnswer { url, what })
             }
             failure => {
+                self.mismatches += u32::from(matches!(failure, Failure::Mismatch(_)));
                 let url = self.remote.link.lock().await.link.url.clone();
                 let client = &self.remote.client;
                 if let Failure::Slow(what) = &failure {
