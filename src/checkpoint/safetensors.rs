@@ -109,7 +109,9 @@ impl Safetensors {
             _ => return Err(wrong("lies outside the file")),
         };
         if let Some(bits) = tensor.dtype.bits() {
-            let total = tensor.shape.iter().try_fold(bits, |n, &side| n.checked_mul(side));
+            // Elements first, as the reference counts: where there are none, no type is too wide.
+            let elements = tensor.shape.iter().try_fold(1u64, |n, &side| n.checked_mul(side));
+            let total = elements.and_then(|elements| elements.checked_mul(bits));
             let total = total.ok_or_else(|| wrong("has more elements than can be counted"))?;
             if total % 8 != 0 {
                 return Err(wrong("does not fill whole bytes"));
@@ -257,6 +259,16 @@ mod tests {
         let padding = " ".repeat(2 * FIRST as usize);
         let json = format!(r#"{{"a":{{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}}}{padding}"#);
         assert_eq!(read(file(&json, 1)).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_tensor_without_elements_is_not_too_large() {
+        let json =
+            r#"{"a":{"dtype":"F64","shape":[1152921504606846976,8,0],"data_offsets":[0,0]}}"#;
+        assert_eq!(
+            read(file(json, 0)).unwrap()[0].range,
+            8 + json.len() as u64..8 + json.len() as u64
+        );
     }
 
     #[test]
