@@ -138,8 +138,9 @@ fn quantised<'a>(
         .iter()
         .filter(|name| !inert.iter().any(|suffix| name.ends_with(suffix)))
         .filter(|name| {
-            let elements = companion(name).map(|r| r.shape.iter().product::<u64>());
-            elements != Some(1)
+            // Not their product, which wraps: for a type that is unknown nothing has held the shape
+            // against the bytes.
+            companion(name).is_none_or(|record| record.shape.iter().any(|&side| side != 1))
         })
         .map(String::as_str)
         .collect();
@@ -196,6 +197,28 @@ mod tests {
         ] {
             assert!(matrix(dtype, shape, &[]).is_err());
         }
+    }
+
+    #[test]
+    fn a_companion_of_more_elements_than_can_be_counted_is_not_a_single_one() {
+        // The product is 1, counted modulo 2^64.
+        let sides = [0xcccc_cccc_cccc_cccd, 5];
+        let located = Located {
+            role: Role::Unembedding,
+            tensor: "lm_head.weight".into(),
+            companions: vec!["lm_head.weight_scale".into()],
+            tied: None,
+            reason: String::new(),
+        };
+        let record = |name: &str, dtype: Dtype, shape: &[u64]| TensorRecord {
+            name: name.to_owned(),
+            dtype,
+            shape: shape.to_vec(),
+            range: 8..40,
+        };
+        let scale = record("lm_head.weight_scale", Dtype::Unknown("NEW".into()), &sides);
+        let codes = record("lm_head.weight", Dtype::F8E4M3, &[4, 8]);
+        assert!(Matrix::new(located, "f", &codes, &|_| Some(&scale)).is_err());
     }
 
     #[test]
