@@ -37,7 +37,13 @@ pub fn inspection(inspections: &[Inspection], out: &mut dyn Write) -> io::Result
             wrapped("Warning: ", &quote::sentence(warning), out)?;
         }
         writeln!(out)?;
-        writeln!(out, "Shape: [{}, {}] {}", matrix.rows, matrix.columns, matrix.dtype)?;
+        writeln!(
+            out,
+            "Shape: [{}, {}] {}",
+            matrix.rows,
+            matrix.columns,
+            quote::short(&matrix.dtype)
+        )?;
         writeln!(out, "Row: {} bytes", count(matrix.row_bytes))?;
         writeln!(out, "Bytes of the file: {start} to {end}")?;
         writeln!(

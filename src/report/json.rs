@@ -106,6 +106,15 @@ impl<F: Formatter> Formatter for Escaping<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Transfer;
+
+    #[test]
+    fn a_number_that_is_read_and_written_again_keeps_its_last_digit() {
+        let transfer = Transfer { seconds: 0.023058430092136935, ..Transfer::default() };
+        let mut out = Vec::new();
+        pretty(&transfer, &mut out).unwrap();
+        assert_eq!(serde_json::from_slice::<Transfer>(&out).unwrap(), transfer);
+    }
 
     #[test]
     fn what_acts_on_a_terminal_is_escaped_and_reads_back() {

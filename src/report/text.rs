@@ -70,7 +70,7 @@ impl Text {
             out,
             "Size: {} as stored ({}), {} as float32",
             size(matrix.bytes),
-            matrix.dtype,
+            quote::short(&matrix.dtype),
             size(parameters.saturating_mul(4))
         )?;
         match report.tokenizer {
@@ -224,7 +224,7 @@ pub(super) fn named(token: &Token) -> String {
             if let Some(bytes) = &token.bytes {
                 let (shown, rest) = bytes.split_at_checked(HEX).unwrap_or((bytes, ""));
                 let more = if rest.is_empty() { "" } else { "…" };
-                text += &format!(" (bytes {shown}{more})");
+                text += &format!(" (bytes {}{more})", quote::printable(shown));
             }
             if class == Some(Class::Special) {
                 text += " (special)";
@@ -295,6 +295,13 @@ mod tests {
         assert_eq!(size(622_329_856), "622.33 MB");
         assert_eq!(size(1_244_659_712), "1.24 GB");
         assert_eq!(percent(149_784, 151_936), "98.58%");
+    }
+
+    #[test]
+    fn bytes_that_are_no_hex_digits_do_not_act_on_a_terminal() {
+        let bytes = Some("\u{1b}[31m\u{202e}".to_owned());
+        let token = Token { row: 0, text: "�".into(), class: None, absent: None, bytes };
+        assert_eq!(named(&token), "'�' (bytes \\x1b[31m\\u202e)");
     }
 
     #[test]
