@@ -86,6 +86,7 @@ impl Vocabulary {
             true => guard(|| self.tokenizer.decode(&[id], false).ok()).flatten(),
             false => None,
         };
+        let decoded = decoded.filter(|text| text.len() <= longest_text(&entry));
         let text = decoded.unwrap_or_else(|| entry.clone());
         let bytes = match text.contains(char::REPLACEMENT_CHARACTER) && !special {
             true => self.bytes(&entry).filter(|bytes| std::str::from_utf8(bytes).is_err()),
@@ -117,6 +118,12 @@ impl Vocabulary {
 /// The longest entry that is decoded, in bytes, and how many times longer its text may become.
 const LONGEST: usize = 4096;
 const GROWTH: usize = 4096;
+
+/// The longest text that an entry may stand for. A report holds the texts of all rows at a time:
+/// together they should not take more than a few times the room of the file they come from.
+fn longest_text(entry: &str) -> usize {
+    64 + 8 * entry.len()
+}
 
 /// How many times longer the replacements of a decoder can make a text.
 fn growth(decoder: &Value) -> usize {
@@ -210,6 +217,24 @@ mod tests {
         for (c, byte) in [('Ġ', b' '), ('Ċ', b'\n'), ('!', b'!'), ('Ń', 0xad), ('ÿ', 0xff)] {
             assert_eq!(alphabet[&c], byte);
         }
+    }
+
+    fn with_decoder(decoder: &str, entry: &str) -> Vocabulary {
+        let model = format!(r#"{{"type":"WordLevel","vocab":{{"{entry}":0}},"unk_token":"u"}}"#);
+        let json = format!(
+            r#"{{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],
+            "normalizer":null,"pre_tokenizer":null,"post_processor":null,
+            "decoder":{decoder},"model":{model}}}"#
+        );
+        Vocabulary::parse("tokenizer.json", json.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_decoder_that_makes_a_long_text_of_each_entry_is_not_believed() {
+        let content = "x".repeat(GROWTH);
+        let decoder =
+            format!(r#"{{"type":"Replace","pattern":{{"String":"a"}},"content":"{content}"}}"#);
+        assert_eq!(with_decoder(&decoder, "aaaa").token(0).text, "aaaa");
     }
 
     #[test]
