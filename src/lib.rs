@@ -74,6 +74,9 @@ pub mod pipeline;
 // A Hub on loopback that behaves as the real one does.
 #[cfg(feature = "standin")]
 pub mod standin;
+// What must hold of any input, for tests and fuzzers.
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 
 // The README's example must compile.
 #[cfg(all(doctest, feature = "cli"))]

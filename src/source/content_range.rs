@@ -5,7 +5,7 @@ use std::ops::Range;
 
 /// What a `Content-Range` header says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ContentRange {
+pub(crate) enum ContentRange {
     /// `bytes a-b/total`, as a half-open range; the total may be `*`.
     Bytes { range: Range<u64>, total: Option<u64> },
     /// `bytes */total`: nothing of the range exists.
@@ -14,7 +14,7 @@ pub(super) enum ContentRange {
 
 impl ContentRange {
     /// Parses the header's value; `None` for anything but a well-formed byte range.
-    pub(super) fn parse(value: &str) -> Option<Self> {
+    pub(crate) fn parse(value: &str) -> Option<Self> {
         let (unit, rest) = value.trim().split_once(' ')?;
         if !unit.eq_ignore_ascii_case("bytes") {
             return None;
@@ -42,7 +42,7 @@ fn number(text: &str) -> Option<u64> {
 
 /// The end of what a 206 brings of `asked`, or what is wrong with it. The start and the total must
 /// be exactly as asked and known; the end may be lower, and the rest is then asked for again.
-pub(super) fn check(header: Option<&str>, asked: &Range<u64>, size: u64) -> Result<u64, String> {
+pub(crate) fn check(header: Option<&str>, asked: &Range<u64>, size: u64) -> Result<u64, String> {
     let header = header.ok_or("a partial answer came without Content-Range")?;
     let (range, total) = match ContentRange::parse(header) {
         Some(ContentRange::Bytes { range, total })

@@ -15,11 +15,15 @@ mod secret;
 
 pub(crate) use client::content_length;
 pub use client::{Client, Headers};
+#[cfg(any(test, fuzzing))]
+pub(crate) use content_range::{ContentRange, check};
 pub use file::FileSource;
 pub use http::HttpSource;
 pub use link::{Identity, Link, Relink};
 pub use memory::MemorySource;
 pub use options::{Options, Proxies};
+#[cfg(any(test, fuzzing))]
+pub(crate) use retry::{Budget, told_wait};
 pub use retry::{Clock, Policy, SystemClock};
 pub use secret::Secret;
 

@@ -90,7 +90,7 @@ pub(super) fn is_transient(status: u16) -> bool {
 /// On 429 an exhausted `RateLimit` window wins over `Retry-After`; where requests remain in the
 /// window another limiter fired, and the window's reset is not the time to wait for.
 /// A second is added, as the official client does, because windows end on whole seconds.
-pub(super) fn told_wait(
+pub(crate) fn told_wait(
     status: u16,
     retry_after: Option<&str>,
     rate_limit: Option<&str>,
@@ -154,18 +154,18 @@ impl Pace {
 
 /// What is left of a request's tries.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     failed: u32,
     since: Option<Instant>,
 }
 
 impl Budget {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { failed: 0, since: None }
     }
 
     /// Tries made since bytes last arrived, for messages.
-    pub(super) fn attempts(&self) -> u32 {
+    pub(crate) fn attempts(&self) -> u32 {
         self.failed.max(1)
     }
 
@@ -182,7 +182,7 @@ impl Budget {
 
     /// A try failed: how long to wait before the next, or `None` to give up.
     /// `told` is a wait that the server named; it is kept, or too long.
-    pub(super) fn next_wait(
+    pub(crate) fn next_wait(
         &mut self,
         policy: &Policy,
         told: Option<Duration>,
