@@ -37,7 +37,7 @@ impl Vocabulary {
         let wrong = |e: &dyn std::fmt::Display| {
             Error::format(file, format!("the tokenizer cannot be read: {e}"))
         };
-        sound(json).map_err(|what| wrong(&what))?;
+        sound(json).and_then(|()| modest(json)).map_err(|what| wrong(&what))?;
         let tokenizer = guard(|| Tokenizer::from_bytes(json).map_err(|e| e.to_string()))
             .unwrap_or_else(|| Err("its parts do not fit together".into()))
             .map_err(|what| wrong(&what))?;
@@ -125,11 +125,50 @@ fn longest_text(entry: &str) -> usize {
     64 + 8 * entry.len()
 }
 
-/// How many times longer the replacements of a decoder can make a text.
-fn growth(decoder: &Value) -> usize {
-    let parts = decoder["decoders"].as_array().map_or(&[][..], Vec::as_slice);
-    let own = decoder["content"].as_str().map_or(1, |content| content.len().max(1));
-    parts.iter().map(growth).fold(own, usize::saturating_mul)
+/// The bytes that a normaliser may make of all added tokens: the library runs it on each of them
+/// when it reads the file, and keeps sixteen more for every byte while it does.
+const NORMALISED: usize = 64 << 20;
+
+/// How many times longer a decoder or a normaliser can make a text, by its parts' own fields.
+fn growth(part: &Value) -> usize {
+    let text = |key: &str| part[key].as_str();
+    let own = if let (pattern, Some(content)) = (&part["pattern"], text("content")) {
+        match pattern["String"].as_str() {
+            Some(pattern) if !pattern.is_empty() => content.len().div_ceil(pattern.len()).max(1),
+            // What matches nothing matches between any two characters too.
+            None if pattern.is_null() => 1,
+            _ => content.len().saturating_add(1),
+        }
+    } else if let Some(prepend) = text("prepend") {
+        prepend.len().saturating_add(1)
+    } else if text("word_delimiter_token") == Some("") || text("type") == Some("ByteLevel") {
+        2
+    } else {
+        1
+    };
+    let parts = ["decoders", "normalizers"].into_iter().filter_map(|key| part[key].as_array());
+    parts.flatten().map(growth).fold(own, usize::saturating_mul)
+}
+
+/// Refuses a normaliser that could make more of the added tokens than there is room for.
+fn modest(json: &[u8]) -> Result<(), String> {
+    #[derive(Deserialize)]
+    struct File {
+        #[serde(default)]
+        normalizer: Value,
+        #[serde(default)]
+        added_tokens: Vec<Added>,
+    }
+    #[derive(Deserialize)]
+    struct Added {
+        content: String,
+    }
+    let file: File = serde_json::from_slice(json).map_err(|e| e.to_string())?;
+    let added: usize = file.added_tokens.iter().map(|token| token.content.len()).sum();
+    match added.saturating_mul(growth(&file.normalizer)) <= NORMALISED {
+        true => Ok(()),
+        false => Err("its normaliser makes texts of any length".into()),
+    }
 }
 
 /// Refuses what the library would take apart between the bytes of a character: it cuts the prefix
@@ -219,14 +258,49 @@ mod tests {
         }
     }
 
-    fn with_decoder(decoder: &str, entry: &str) -> Vocabulary {
-        let model = format!(r#"{{"type":"WordLevel","vocab":{{"{entry}":0}},"unk_token":"u"}}"#);
+    fn with(normalizer: &str, decoder: &str) -> Result<Vocabulary> {
         let json = format!(
-            r#"{{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],
-            "normalizer":null,"pre_tokenizer":null,"post_processor":null,
-            "decoder":{decoder},"model":{model}}}"#
+            r#"{{"version":"1.0","truncation":null,"padding":null,"pre_tokenizer":null,
+            "post_processor":null,"added_tokens":[{{"id":1,"content":"bb","single_word":false,
+            "lstrip":false,"rstrip":false,"normalized":true,"special":false}}],
+            "normalizer":{normalizer},"decoder":{decoder},
+            "model":{{"type":"WordLevel","vocab":{{"aaaa":0}},"unk_token":"u"}}}}"#
         );
-        Vocabulary::parse("tokenizer.json", json.as_bytes()).unwrap()
+        Vocabulary::parse("tokenizer.json", json.as_bytes())
+    }
+
+    /// The part so many times, one after another.
+    fn sequence(list: &str, part: &str, times: usize) -> String {
+        format!(r#"{{"type":"Sequence","{list}":[{}]}}"#, vec![part; times].join(","))
+    }
+
+    const BETWEEN: &str = r#"{"type":"Replace","pattern":{"String":""},"content":"x"}"#;
+
+    #[test]
+    fn a_decoder_that_doubles_a_text_again_and_again_is_refused() {
+        let spaces =
+            r#"{"type":"CTC","pad_token":"<pad>","word_delimiter_token":"","cleanup":true}"#;
+        let anywhere = r#"{"type":"Replace","pattern":{"Regex":"x*"},"content":"x"}"#;
+        for part in [BETWEEN, spaces, anywhere] {
+            let error = with("null", &sequence("decoders", part, 40)).err().map(|e| e.to_string());
+            assert!(error.is_some_and(|e| e.contains("texts of any length")), "{part}");
+        }
+        // What shortens, or leaves the length as it is, may come as often as it likes.
+        let shorter = r#"{"type":"Replace","pattern":{"String":"▁"},"content":" "}"#;
+        assert_eq!(with("null", &sequence("decoders", shorter, 40)).unwrap().token(0).text, "aaaa");
+    }
+
+    #[test]
+    fn a_normaliser_that_doubles_added_tokens_again_and_again_is_refused() {
+        let bytes = r#"{"type":"ByteLevel"}"#;
+        let twice = r#"{"type":"Replace","pattern":{"String":"b"},"content":"bb"}"#;
+        for part in [BETWEEN, bytes, twice] {
+            let error = with(&sequence("normalizers", part, 40), "null").err();
+            let error = error.map(|e| e.to_string());
+            assert!(error.is_some_and(|e| e.contains("texts of any length")), "{part}");
+        }
+        let prepend = r#"{"type":"Prepend","prepend":"▁"}"#;
+        assert!(with(&sequence("normalizers", prepend, 1), "null").is_ok());
     }
 
     #[test]
@@ -234,7 +308,7 @@ mod tests {
         let content = "x".repeat(GROWTH);
         let decoder =
             format!(r#"{{"type":"Replace","pattern":{{"String":"a"}},"content":"{content}"}}"#);
-        assert_eq!(with_decoder(&decoder, "aaaa").token(0).text, "aaaa");
+        assert_eq!(with("null", &decoder).unwrap().token(0).text, "aaaa");
     }
 
     #[test]
