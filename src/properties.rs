@@ -703,6 +703,41 @@ mod tests {
         vec![scan.into_bytes(), inspected.into_bytes()]
     }
 
+    #[test]
+    fn the_differences_from_the_reference_reader_are_these() {
+        let rest = r#""shape":[1],"data_offsets":[0,1]"#;
+        let one = format!(r#"{{"a":{{"dtype":"U8",{rest}}}}}"#);
+        let more = |more: &str| format!(r#"{{"a":{{"dtype":"U8",{rest},"more":{more}}}}}"#);
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        let twice = format!("{},{}", &one[..one.len() - 1], &one[1..]);
+        // What is said of each here, and by the reference.
+        for (json, ours, reference) in [
+            // The header must begin with `{`, as the format's description has it.
+            (format!(" {one}"), false, true),
+            // No name stands twice, as it has it too; the last would win.
+            (twice, false, true),
+            // A type is written as a text.
+            (format!(r#"{{"a":{{"dtype":{{"U8":null}},{rest}}}}}"#), false, true),
+            // A type of tomorrow is listed, and never read as rows.
+            (format!(r#"{{"a":{{"dtype":"NEW",{rest}}}}}"#), true, false),
+            // Fields that the format does not define are skipped unread.
+            (more(&deep), true, false),
+            (more("1e999"), true, false),
+            (more(r#""\ud800""#), true, false),
+            // The same: a list of values for an entry, a metadata's name twice.
+            (r#"{"a":["U8",[1],[0,1]]}"#.to_owned(), true, true),
+            (format!(r#"{{"__metadata__":{{"x":"y","x":"z"}},{}"#, &one[1..]), true, true),
+        ] {
+            let mut file = (json.len() as u64).to_le_bytes().to_vec();
+            file.extend_from_slice(json.as_bytes());
+            file.push(7);
+            assert_eq!(step_by_step(&file).is_ok(), ours, "here: {json}");
+            let read = safetensors::SafeTensors::deserialize(&file);
+            assert_eq!(read.is_ok(), reference, "there: {json}");
+            header(&file);
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(1000))]
 
