@@ -18,7 +18,7 @@ pub struct Proxies {
     pub no_proxy: Option<String>,
 }
 
-/// What a [`Client`] is built from.
+/// What a [`Client`](super::Client) is built from.
 #[derive(Clone)]
 pub struct Options {
     /// How the client names itself.
