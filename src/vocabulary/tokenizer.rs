@@ -150,6 +150,19 @@ fn growth(part: &Value) -> usize {
     parts.flatten().map(growth).fold(own, usize::saturating_mul)
 }
 
+/// Whether each map of characters in a normaliser has what it claims in its first four bytes: the
+/// library makes room for a trie of that length, up to eight gigabytes, before it looks.
+fn honest(part: &Value) -> bool {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let map = part["precompiled_charsmap"].as_str().unwrap_or_default();
+    // Six digits are four bytes and four bits; what is no digit the library refuses by itself.
+    let digits = map.bytes().take(6).map(|c| DIGITS.iter().position(|&digit| digit == c));
+    let bits = digits.fold(0u64, |bits, digit| bits << 6 | digit.unwrap_or(0) as u64);
+    let claimed = ((bits >> 4) as u32).swap_bytes();
+    let parts = part["normalizers"].as_array();
+    claimed as usize <= map.len() && parts.into_iter().flatten().all(honest)
+}
+
 /// Refuses a normaliser that could make more of the added tokens than there is room for.
 fn modest(json: &[u8]) -> Result<(), String> {
     #[derive(Deserialize)]
@@ -164,6 +177,9 @@ fn modest(json: &[u8]) -> Result<(), String> {
         content: String,
     }
     let file: File = serde_json::from_slice(json).map_err(|e| e.to_string())?;
+    if !honest(&file.normalizer) {
+        return Err("its map of characters claims to be longer than it is".into());
+    }
     let added: usize = file.added_tokens.iter().map(|token| token.content.len()).sum();
     match added.saturating_mul(growth(&file.normalizer)) <= NORMALISED {
         true => Ok(()),
@@ -288,6 +304,20 @@ mod tests {
         // What shortens, or leaves the length as it is, may come as often as it likes.
         let shorter = r#"{"type":"Replace","pattern":{"String":"▁"},"content":" "}"#;
         assert_eq!(with("null", &sequence("decoders", shorter, 40)).unwrap().token(0).text, "aaaa");
+    }
+
+    #[test]
+    fn a_map_of_characters_that_claims_more_than_it_has_is_refused() {
+        let map =
+            |base64: &str| format!(r#"{{"type":"Precompiled","precompiled_charsmap":"{base64}"}}"#);
+        // A claim of 2^32 - 1 bytes, by itself and inside of a sequence; then four that are there.
+        let claims = |normalizer: &str| {
+            let error = with(normalizer, "null").err().map(|e| e.to_string());
+            error.is_some_and(|e| e.contains("claims to be longer"))
+        };
+        assert!(claims(&map("/////w==")));
+        assert!(claims(&sequence("normalizers", &map("/////w=="), 2)));
+        assert!(!claims(&map("BAAAAAAEAABhYgBjAA==")));
     }
 
     #[test]
