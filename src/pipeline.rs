@@ -66,6 +66,8 @@ pub struct Job {
     pub connections: NonZeroUsize,
     /// Where the names of rows come from.
     pub tokenizer: TokenizerChoice,
+    /// Whether every row is classed, and not the members of groups alone.
+    pub classes: bool,
 }
 
 impl Job {
@@ -79,6 +81,7 @@ impl Job {
             min_size: 0,
             connections: NonZeroUsize::MIN.saturating_add(7),
             tokenizer: TokenizerChoice::default(),
+            classes: false,
         }
     }
 }
@@ -138,6 +141,7 @@ impl Survey {
             checkpoint_bytes: checkpoint.total_bytes(),
             equality: job.equality,
             min_size: job.min_size,
+            classes: job.classes,
             connections: job.connections,
             observer: Arc::clone(&self.observer),
             client: self.client.get().cloned(),
@@ -204,6 +208,7 @@ pub struct Prepared {
     checkpoint_bytes: Option<u64>,
     equality: Equality,
     min_size: u64,
+    classes: bool,
     connections: NonZeroUsize,
     observer: Arc<dyn Observer>,
     client: Option<Client>,
@@ -283,8 +288,17 @@ impl Prepared {
             Some(vocabulary) => (Some(vocabulary.part(matrix.rows)), Some(vocabulary.namer())),
             None => (None, None),
         };
+        #[cfg(feature = "tokenizer")]
+        let classes = match (&vocabulary, self.classes) {
+            (_, false) => None,
+            (Some(vocabulary), true) => Some(vocabulary.classes(&found).await),
+            (None, true) => return Err(no_classes()),
+        };
         #[cfg(not(feature = "tokenizer"))]
-        let (tokenizer, token) = (None, None::<fn(u64) -> crate::vocabulary::Token>);
+        let (tokenizer, token, classes) = match self.classes {
+            true => return Err(no_classes()),
+            false => (None, None::<fn(u64) -> crate::vocabulary::Token>, None),
+        };
         let token = token.as_ref().map(|token| token as &dyn Fn(u64) -> _);
         Ok(Report {
             schema: SCHEMA,
@@ -294,6 +308,7 @@ impl Prepared {
             matrix: MatrixPart::from(matrix),
             tokenizer,
             duplicates: DuplicatesPart::new(&found, self.equality, self.min_size, token),
+            classes,
             matrix_digest: found.matrix_digest,
             transfer: self.transfer(),
         })
@@ -312,4 +327,8 @@ impl Prepared {
         *spent = Spent { requests, bytes, since: Instant::now() };
         transfer
     }
+}
+
+fn no_classes() -> Error {
+    Error::Usage { what: "rows have classes only where there is a tokenizer".to_owned() }
 }

@@ -367,8 +367,8 @@ pub fn tokenizer(bytes: &[u8]) {
         let token = vocabulary.token(row);
         assert_eq!(token.row, row);
         assert!(token.text.len() <= 64 + 8 * bytes.len(), "a short file makes a long text");
-        assert_eq!(token.absent.is_some(), token.class == Some(Class::NoToken));
-        if token.absent == Some(Absent::Past) {
+        assert_eq!(token.cause.absent.is_some(), token.class == Some(Class::NoToken));
+        if token.cause.absent == Some(Absent::Past) {
             assert!(vocabulary.padding_rows(row.saturating_add(1)) > 0);
         }
         assert!(token.bytes.iter().all(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit())));
@@ -430,7 +430,7 @@ fn renderings(reports: &[Report; 2]) {
         reports.iter().flat_map(|report| &report.duplicates.groups).map(|g| g.rows.len()).sum();
     let csv = rendered(&|out| Csv.render(reports, out));
     assert_eq!(csv.lines().count(), 1 + members, "a line for each member");
-    let ids = rendered(&|out| Ids.render(reports, out));
+    let ids = rendered(&|out| Ids::default().render(reports, out));
     let ids: Vec<u64> = ids.lines().map(|id| id.parse().unwrap()).collect();
     assert!(ids.windows(2).all(|pair| pair[0] < pair[1]) && ids.len() <= members);
     for report in reports {

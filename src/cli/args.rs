@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use singularity_survey::analysis::Equality;
 use singularity_survey::report::Format;
+use singularity_survey::vocabulary::Class;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -74,6 +75,15 @@ pub(crate) struct ScanArgs {
     /// Do not name rows
     #[arg(long)]
     pub(crate) no_tokenizer: bool,
+
+    /// Class every row, not the members of groups alone
+    #[arg(long, conflicts_with = "no_tokenizer")]
+    pub(crate) classes: bool,
+
+    /// With --format ids: list the rows of this class in place of members (repeatable)
+    #[arg(long = "class", value_name = "CLASS", value_parser = class_parser(),
+          conflicts_with = "no_tokenizer")]
+    pub(crate) class: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -183,6 +193,11 @@ impl FromStr for OutputArg {
         }
         Ok(Self { format: format.parse()?, path: path.into() })
     }
+}
+
+/// The names of the classes, likewise.
+fn class_parser() -> clap::builder::PossibleValuesParser {
+    Class::ALL.map(Class::name).into()
 }
 
 /// The names of the report's forms, so that help and completions list them.

@@ -13,6 +13,7 @@ use singularity_survey::report::{
 };
 use singularity_survey::resolve::{Hub, ModelSpec};
 use singularity_survey::source::Options;
+use singularity_survey::vocabulary::Class;
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::Arc;
 
@@ -146,6 +147,7 @@ fn job(args: &ScanArgs, hub: &Hub) -> Result<Job> {
     let mut job = model_job(&args.model, hub)?;
     job.equality = args.equality.into();
     job.min_size = args.min_size;
+    job.classes = args.classes || !args.class.is_empty();
     job.tokenizer = match (&args.tokenizer, args.no_tokenizer) {
         (_, true) => TokenizerChoice::None,
         (None, _) => TokenizerChoice::Own,
@@ -198,7 +200,10 @@ fn render(
         }
         Format::Csv => Csv.render(&reports, out),
         Format::Markdown => Markdown { max_groups, max_tokens }.render(&reports, out),
-        Format::Ids => Ids.render(&reports, out),
+        Format::Ids => {
+            let asked = |class: &Class| args.class.iter().any(|name| name == class.name());
+            Ids { classes: Class::ALL.into_iter().filter(asked).collect() }.render(&reports, out)
+        }
         // Written while the scan ran.
         Format::Jsonl => Ok(()),
     }

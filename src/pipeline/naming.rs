@@ -2,11 +2,12 @@
 
 use super::place::Place;
 use super::{Job, Survey, TokenizerChoice};
+use crate::analysis::Grouping;
 use crate::error::{Error, Result};
 use crate::observe::{Event, Observer};
-use crate::report::TokenizerPart;
+use crate::report::{ClassesPart, TokenizerPart};
 use crate::resolve::{ModelSpec, Snapshot};
-use crate::vocabulary::{MAX_TOKENIZER, Token, Vocabulary};
+use crate::vocabulary::{Class, MAX_TOKENIZER, Token, Vocabulary};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 use tokio::sync::OnceCell;
@@ -31,6 +32,18 @@ pub(super) struct Names(Arc<Vocabulary>);
 impl Names {
     pub(super) fn part(&self, rows: u64) -> TokenizerPart {
         TokenizerPart { size: self.0.size(), padding_rows: self.0.padding_rows(rows) }
+    }
+
+    /// The classes of all rows; a second's work for the largest vocabularies, done beside the
+    /// runtime.
+    pub(super) async fn classes(&self, found: &Grouping) -> ClassesPart {
+        let (vocabulary, rows) = (Arc::clone(&self.0), found.rows);
+        let all = tokio::task::spawn_blocking(move || {
+            (0..rows).map(|row| vocabulary.classify(row).map(|(class, _)| class)).collect()
+        });
+        // A panic is caught inside, so that there is a class for every row that has one.
+        let all: Vec<Option<Class>> = all.await.unwrap_or_default();
+        ClassesPart::new(found, &|row| all.get(row as usize).copied().flatten())
     }
 
     pub(super) fn namer(&self) -> impl Fn(u64) -> Token + use<> {

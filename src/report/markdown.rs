@@ -1,6 +1,6 @@
 //! The report for a page or a comment.
 
-use super::text::{count, named, origin, plural, size};
+use super::text::{count, emittable, named, origin, plural, size};
 use super::{Render, Report};
 use crate::quote;
 use std::io::{self, Write};
@@ -75,6 +75,12 @@ impl Markdown {
                 count(group.size),
                 group.digest.short()
             )?;
+            if let Some(warning) = emittable(group) {
+                writeln!(out, "**{}**\n", cell(&warning))?;
+            }
+            if let Some(reading) = group.reading() {
+                writeln!(out, "{}\n", cell(&reading))?;
+            }
             let members = group.rows.iter().take(self.max_tokens).enumerate();
             let shown: Vec<String> = members
                 .map(|(at, row)| match group.tokens.get(at) {

@@ -3,6 +3,7 @@
 //! A [`Report`] is plain data, the same in memory and in JSON, and deterministic but for its
 //! `transfer` part. Renderings know nothing of how it came about.
 
+mod classes;
 mod csv;
 mod ids;
 mod inspection;
@@ -11,7 +12,7 @@ pub mod jsonl;
 mod markdown;
 mod text;
 
-use crate::analysis::{Digest, Equality, Grouping};
+use crate::analysis::{Digest, Equality, Group, Grouping};
 use crate::head::{Matrix, Role};
 use crate::resolve::Origin;
 use crate::vocabulary::Token;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::str::FromStr;
 
+pub use classes::{ClassCount, ClassLine, ClassesPart, ScriptCount, is_emittable};
 pub use csv::Csv;
 pub use ids::Ids;
 pub use inspection::inspection;
@@ -46,6 +48,9 @@ pub struct Report {
     pub tokenizer: Option<TokenizerPart>,
     /// The groups of equal rows.
     pub duplicates: DuplicatesPart,
+    /// The classes of all rows, where they were asked for.
+    #[serde(default)]
+    pub classes: Option<ClassesPart>,
     /// BLAKE3 over the digests of all rows' stored bytes, in row order.
     pub matrix_digest: Digest,
     /// What it cost.
@@ -167,8 +172,40 @@ pub struct GroupPart {
     pub digest: Digest,
     /// The members, ascending.
     pub rows: Vec<u64>,
-    /// What the members are called; empty without a tokenizer.
+    /// What the members are called; empty without a tokenizer, as the next three.
     pub tokens: Vec<Token>,
+    /// The members that the tokenizer can emit. Where there are two, the model cannot tell them
+    /// apart.
+    #[serde(default)]
+    pub emittable: Vec<u64>,
+    /// The members by class: most first.
+    #[serde(default)]
+    pub classes: Vec<ClassCount>,
+    /// The members that are texts by script: most first.
+    #[serde(default)]
+    pub scripts: Vec<ScriptCount>,
+}
+
+impl GroupPart {
+    fn new(group: &Group, token: Option<&dyn Fn(u64) -> Token>) -> Self {
+        let named =
+            |token: &dyn Fn(u64) -> Token| group.rows.iter().map(|&row| token(row)).collect();
+        let tokens: Vec<Token> = token.map(named).unwrap_or_default();
+        Self {
+            size: group.rows.len() as u64,
+            digest: group.digest,
+            rows: group.rows.clone(),
+            emittable: tokens.iter().filter(|t| is_emittable(t)).map(|t| t.row).collect(),
+            classes: classes::by_class(&tokens),
+            scripts: classes::by_script(&tokens),
+            tokens,
+        }
+    }
+
+    /// The group in one line, where its members have classes.
+    pub fn reading(&self) -> Option<String> {
+        (!self.classes.is_empty()).then(|| classes::reading(self.size, &self.classes))
+    }
 }
 
 /// What a run cost. The only part of a report that differs between two runs.
@@ -217,14 +254,7 @@ impl DuplicatesPart {
                 .groups
                 .iter()
                 .filter(|group| group.rows.len() as u64 >= min_size)
-                .map(|group| GroupPart {
-                    size: group.rows.len() as u64,
-                    digest: group.digest,
-                    rows: group.rows.clone(),
-                    tokens: token
-                        .map(|token| group.rows.iter().map(|&row| token(row)).collect())
-                        .unwrap_or_default(),
-                })
+                .map(|group| GroupPart::new(group, token))
                 .collect(),
         }
     }

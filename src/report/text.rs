@@ -36,6 +36,7 @@ impl Render for Text {
             }
             self.head(report, out)?;
             self.figures(report, out)?;
+            classes(report, out)?;
             self.groups(report, out)?;
             self.summary(report, out)?;
         }
@@ -124,6 +125,14 @@ impl Text {
             );
             writeln!(out, "\n{}", self.bold(&title))?;
             writeln!(out, "{}", "-".repeat(WIDTH))?;
+            if let Some(warning) = emittable(group) {
+                let mut text = Vec::new();
+                wrapped("  ", &warning, &mut text)?;
+                writeln!(out, "{}", self.bold(String::from_utf8_lossy(&text).trim_end()))?;
+            }
+            if let Some(reading) = group.reading() {
+                wrapped("  ", &reading, out)?;
+            }
             self.members(group, out)?;
         }
         match found.groups.len().saturating_sub(self.max_groups) {
@@ -211,7 +220,7 @@ pub(super) fn origin(model: &Origin) -> Vec<(&'static str, String)> {
 
 /// A token's text and what else is known of it.
 pub(super) fn named(token: &Token) -> String {
-    match (token.class, token.absent) {
+    match (token.class, token.cause.absent) {
         (Some(Class::NoToken), Some(Absent::Hole)) => {
             "no token (a hole in the tokenizer's ids)".into()
         }
@@ -232,6 +241,39 @@ pub(super) fn named(token: &Token) -> String {
             text
         }
     }
+}
+
+/// Every class against the groups.
+fn classes(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let Some(classes) = &report.classes else { return Ok(()) };
+    writeln!(out, "\nClasses of all rows:")?;
+    writeln!(out, "  {:10}  {:>10}  {:>10}  {:>10}", "", "rows", "in groups", "alone")?;
+    for line in &classes.table {
+        let [rows, grouped, alone] = [line.rows, line.in_groups, line.alone].map(count);
+        writeln!(out, "  {:10}  {rows:>10}  {grouped:>10}  {alone:>10}", line.class.name())?;
+    }
+    Ok(())
+}
+
+/// The members that the tokenizer can emit, where there are any: the first of them by name.
+pub(super) fn emittable(group: &GroupPart) -> Option<String> {
+    const SHOWN: usize = 5;
+    if group.emittable.is_empty() {
+        return None;
+    }
+    let names = group.tokens.iter().filter(|token| group.emittable.contains(&token.row));
+    let mut shown: Vec<String> = names
+        .take(SHOWN)
+        .map(|token| {
+            let class = token.class.map_or("", |class| class.name());
+            format!("{} {} ({class})", token.row, quote::name(&token.text))
+        })
+        .collect();
+    let more = group.emittable.len() - shown.len();
+    if more > 0 {
+        shown.push(format!("{} more", count(more as u64)));
+    }
+    Some(format!("CAN BE EMITTED: {}", shown.join(", ")))
 }
 
 /// Text after a label, wrapped between words and indented.
@@ -300,7 +342,8 @@ mod tests {
     #[test]
     fn bytes_that_are_no_hex_digits_do_not_act_on_a_terminal() {
         let bytes = Some("\u{1b}[31m\u{202e}".to_owned());
-        let token = Token { row: 0, text: "�".into(), class: None, absent: None, bytes };
+        let token =
+            Token { row: 0, text: "�".into(), class: None, cause: Default::default(), bytes };
         assert_eq!(named(&token), "'�' (bytes \\x1b[31m\\u202e)");
     }
 

@@ -1,8 +1,14 @@
-//! Step 8: what a row is called.
+//! Step 8: what a row is called, and whether its tokenizer can ever emit it.
 
+mod classes;
+#[cfg(feature = "tokenizer")]
+mod spelling;
+#[cfg(feature = "tokenizer")]
+mod stages;
 #[cfg(feature = "tokenizer")]
 mod tokenizer;
 
+pub use classes::{Absent, Cause, Class, is_possible};
 #[cfg(feature = "tokenizer")]
 pub use tokenizer::{MAX_TOKENIZER, Vocabulary, is_guarded};
 
@@ -18,40 +24,10 @@ pub struct Token {
     /// Its class, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<Class>,
-    /// Why there is no token.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub absent: Option<Absent>,
+    /// What else is known of it, by its class.
+    #[serde(flatten)]
+    pub cause: Cause,
     /// The token's bytes in hex, where they are no UTF-8 by themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<String>,
-}
-
-/// The class of a row's token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Class {
-    /// The tokenizer has no token of this id.
-    NoToken,
-    /// A token added beside the vocabulary that was trained.
-    Special,
-}
-
-impl Class {
-    /// The name as reports write it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::NoToken => "no-token",
-            Self::Special => "special",
-        }
-    }
-}
-
-/// Why a row has no token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Absent {
-    /// The id is past the tokenizer's last: padding.
-    Past,
-    /// The tokenizer's ids leave this one out.
-    Hole,
 }

@@ -1,13 +1,16 @@
-//! A model's `tokenizer.json`. The only file that imports `tokenizers`.
+//! A model's `tokenizer.json`: read with suspicion, and asked for names and classes of rows.
 
-use super::{Absent, Class, Token};
+use super::spelling::Spelling;
+use super::stages::{self, Stages};
+use super::{Absent, Cause, Class, Token};
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use std::cell::Cell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 use tokenizers::Tokenizer;
 
 /// The longest `tokenizer.json` that is read; the longest known have 35 MB.
@@ -19,16 +22,10 @@ pub struct Vocabulary {
     size: u64,
     /// One past the highest id.
     end: u64,
-    added: HashSet<u32>,
+    /// Added tokens, and whether each is marked special.
+    added: HashMap<u32, bool>,
     spelling: Spelling,
-}
-
-/// How entries of the vocabulary spell bytes that are no text.
-enum Spelling {
-    /// A character for each byte, as GPT-2 does.
-    ByteLevel(HashMap<char, u8>),
-    /// Entries `<0x00>` to `<0xFF>`.
-    Fallback,
+    stages: OnceLock<Option<Stages>>,
 }
 
 impl Vocabulary {
@@ -43,16 +40,14 @@ impl Vocabulary {
             .map_err(|what| wrong(&what))?;
         let size = tokenizer.get_vocab_size(true) as u64;
         let end = tokenizer.get_vocab(true).values().max().map_or(0, |&id| u64::from(id) + 1);
-        let added = tokenizer.get_added_tokens_decoder().into_keys().collect();
+        let added = tokenizer.get_added_tokens_decoder().into_iter();
+        let added = added.map(|(id, token)| (id, token.special)).collect();
         let decoder = serde_json::to_string(&tokenizer.get_decoder()).map_err(|e| wrong(&e))?;
         if growth(&serde_json::from_str(&decoder).map_err(|e| wrong(&e))?) > GROWTH {
             return Err(wrong(&"its decoder makes texts of any length"));
         }
-        let spelling = match decoder.contains("\"ByteLevel\"") {
-            true => Spelling::ByteLevel(byte_alphabet()),
-            false => Spelling::Fallback,
-        };
-        Ok(Self { tokenizer, size, end, added, spelling })
+        let spelling = Spelling::of(&tokenizer);
+        Ok(Self { tokenizer, size, end, added, spelling, stages: OnceLock::new() })
     }
 
     /// How many ids the tokenizer has.
@@ -67,20 +62,13 @@ impl Vocabulary {
 
     /// What is known of a row.
     pub fn token(&self, row: u64) -> Token {
-        let entry = u32::try_from(row)
-            .ok()
-            .and_then(|id| self.tokenizer.id_to_token(id).map(|entry| (id, entry)));
-        let Some((id, entry)) = entry else {
-            let absent = if row < self.end { Absent::Hole } else { Absent::Past };
-            return Token {
-                row,
-                text: String::new(),
-                class: Some(Class::NoToken),
-                absent: Some(absent),
-                bytes: None,
-            };
+        let (class, cause) = match self.classify(row) {
+            Some((class, cause)) => (Some(class), cause),
+            None => (None, Cause::default()),
         };
-        let special = self.added.contains(&id);
+        let Some((id, entry)) = self.entry(row) else {
+            return Token { row, text: String::new(), class, cause, bytes: None };
+        };
         // Decoding fails for broken decoders only; the entry itself is the next best name.
         let decoded = match entry.len() <= LONGEST {
             true => guard(|| self.tokenizer.decode(&[id], false).ok()).flatten(),
@@ -88,30 +76,41 @@ impl Vocabulary {
         };
         let decoded = decoded.filter(|text| text.len() <= longest_text(&entry));
         let text = decoded.unwrap_or_else(|| entry.clone());
-        let bytes = match text.contains(char::REPLACEMENT_CHARACTER) && !special {
-            true => self.bytes(&entry).filter(|bytes| std::str::from_utf8(bytes).is_err()),
+        let bytes = match text.contains(char::REPLACEMENT_CHARACTER) {
+            true if class == Some(Class::Special) => None,
+            true => self.spelling.bytes(&entry).filter(|bytes| str::from_utf8(bytes).is_err()),
             false => None,
         };
-        Token {
-            row,
-            text,
-            class: special.then_some(Class::Special),
-            absent: None,
-            bytes: bytes.map(|bytes| bytes.iter().map(|b| format!("{b:02x}")).collect()),
-        }
+        let bytes = bytes.map(|bytes| bytes.iter().map(|b| format!("{b:02x}")).collect());
+        Token { row, text, class, cause, bytes }
     }
 
-    /// The bytes that an entry spells, if it does.
-    fn bytes(&self, entry: &str) -> Option<Vec<u8>> {
-        match &self.spelling {
-            Spelling::ByteLevel(alphabet) => {
-                entry.chars().map(|c| alphabet.get(&c).copied()).collect()
-            }
-            Spelling::Fallback => {
-                let digits = entry.strip_prefix("<0x")?.strip_suffix('>')?;
-                u8::from_str_radix(digits, 16).ok().map(|byte| vec![byte])
-            }
+    /// The class of a row's token and its cause; `None` where the tokenizer breaks on it.
+    pub fn classify(&self, row: u64) -> Option<(Class, Cause)> {
+        let Some((id, entry)) = self.entry(row) else {
+            let absent = if row < self.end { Absent::Hole } else { Absent::Past };
+            return Some((Class::NoToken, Cause { absent: Some(absent), ..Cause::default() }));
+        };
+        if entry.len() > LONGEST {
+            return None;
         }
+        if let Some(&marked) = self.added.get(&id) {
+            let ids = guard(|| stages::encode(&self.tokenizer, &entry)).flatten();
+            let parses = ids.map(|ids| ids == [id]);
+            return Some((
+                Class::Special,
+                Cause { marked: Some(marked), parses, ..Cause::default() },
+            ));
+        }
+        let stages =
+            self.stages.get_or_init(|| guard(|| Stages::new(&self.tokenizer, &self.spelling)));
+        let stages = stages.as_ref()?;
+        guard(|| stages.judge(&self.tokenizer, &self.spelling, id, &entry))
+    }
+
+    fn entry(&self, row: u64) -> Option<(u32, String)> {
+        let id = u32::try_from(row).ok()?;
+        self.tokenizer.id_to_token(id).map(|entry| (id, entry))
     }
 }
 
@@ -248,98 +247,9 @@ fn guard<T>(run: impl FnOnce() -> T) -> Option<T> {
     result.ok()
 }
 
-/// GPT-2's alphabet: printable Latin-1 characters stand for themselves, the other bytes, in order,
-/// for the characters from U+0100 on.
-fn byte_alphabet() -> HashMap<char, u8> {
-    let itself = |b: u8| matches!(b, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
-    let mut others = (0x100u32..).filter_map(char::from_u32);
-    (0..=255u8)
-        .filter_map(|b| {
-            let c = if itself(b) { char::from(b) } else { others.next()? };
-            Some((c, b))
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_byte_alphabet_is_gpt2s() {
-        let alphabet = byte_alphabet();
-        assert_eq!(alphabet.len(), 256);
-        for (c, byte) in [('Ġ', b' '), ('Ċ', b'\n'), ('!', b'!'), ('Ń', 0xad), ('ÿ', 0xff)] {
-            assert_eq!(alphabet[&c], byte);
-        }
-    }
-
-    fn with(normalizer: &str, decoder: &str) -> Result<Vocabulary> {
-        let json = format!(
-            r#"{{"version":"1.0","truncation":null,"padding":null,"pre_tokenizer":null,
-            "post_processor":null,"added_tokens":[{{"id":1,"content":"bb","single_word":false,
-            "lstrip":false,"rstrip":false,"normalized":true,"special":false}}],
-            "normalizer":{normalizer},"decoder":{decoder},
-            "model":{{"type":"WordLevel","vocab":{{"aaaa":0}},"unk_token":"u"}}}}"#
-        );
-        Vocabulary::parse("tokenizer.json", json.as_bytes())
-    }
-
-    /// The part so many times, one after another.
-    fn sequence(list: &str, part: &str, times: usize) -> String {
-        format!(r#"{{"type":"Sequence","{list}":[{}]}}"#, vec![part; times].join(","))
-    }
-
-    const BETWEEN: &str = r#"{"type":"Replace","pattern":{"String":""},"content":"x"}"#;
-
-    #[test]
-    fn a_decoder_that_doubles_a_text_again_and_again_is_refused() {
-        let spaces =
-            r#"{"type":"CTC","pad_token":"<pad>","word_delimiter_token":"","cleanup":true}"#;
-        let anywhere = r#"{"type":"Replace","pattern":{"Regex":"x*"},"content":"x"}"#;
-        for part in [BETWEEN, spaces, anywhere] {
-            let error = with("null", &sequence("decoders", part, 40)).err().map(|e| e.to_string());
-            assert!(error.is_some_and(|e| e.contains("texts of any length")), "{part}");
-        }
-        // What shortens, or leaves the length as it is, may come as often as it likes.
-        let shorter = r#"{"type":"Replace","pattern":{"String":"▁"},"content":" "}"#;
-        assert_eq!(with("null", &sequence("decoders", shorter, 40)).unwrap().token(0).text, "aaaa");
-    }
-
-    #[test]
-    fn a_map_of_characters_that_claims_more_than_it_has_is_refused() {
-        let map =
-            |base64: &str| format!(r#"{{"type":"Precompiled","precompiled_charsmap":"{base64}"}}"#);
-        // A claim of 2^32 - 1 bytes, by itself and inside of a sequence; then four that are there.
-        let claims = |normalizer: &str| {
-            let error = with(normalizer, "null").err().map(|e| e.to_string());
-            error.is_some_and(|e| e.contains("claims to be longer"))
-        };
-        assert!(claims(&map("/////w==")));
-        assert!(claims(&sequence("normalizers", &map("/////w=="), 2)));
-        assert!(!claims(&map("BAAAAAAEAABhYgBjAA==")));
-    }
-
-    #[test]
-    fn a_normaliser_that_doubles_added_tokens_again_and_again_is_refused() {
-        let bytes = r#"{"type":"ByteLevel"}"#;
-        let twice = r#"{"type":"Replace","pattern":{"String":"b"},"content":"bb"}"#;
-        for part in [BETWEEN, bytes, twice] {
-            let error = with(&sequence("normalizers", part, 40), "null").err();
-            let error = error.map(|e| e.to_string());
-            assert!(error.is_some_and(|e| e.contains("texts of any length")), "{part}");
-        }
-        let prepend = r#"{"type":"Prepend","prepend":"▁"}"#;
-        assert!(with(&sequence("normalizers", prepend, 1), "null").is_ok());
-    }
-
-    #[test]
-    fn a_decoder_that_makes_a_long_text_of_each_entry_is_not_believed() {
-        let content = "x".repeat(GROWTH);
-        let decoder =
-            format!(r#"{{"type":"Replace","pattern":{{"String":"a"}},"content":"{content}"}}"#);
-        assert_eq!(with("null", &decoder).unwrap().token(0).text, "aaaa");
-    }
 
     #[test]
     fn a_broken_tokenizer_is_an_error() {

@@ -25,6 +25,7 @@ fn a_json_report_reads_back_as_the_librarys_own() {
     assert_eq!(
         names,
         [
+            "classes",
             "duplicates",
             "matrix",
             "matrix_digest",

@@ -9,6 +9,9 @@ mod support;
 // The same expectation for every fixture, through every source, chunking and number of streams.
 mod answers;
 
+// What every token of every family of tokenizers is, and what reports say of it.
+mod classes;
+
 // What is sent over the wire when nothing goes wrong: which requests, to whom, for which bytes.
 mod requests;
 
