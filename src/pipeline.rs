@@ -3,17 +3,24 @@
 //! [`Survey::prepare`] goes as far as headers go; [`Prepared::scan`] reads a matrix. In between a
 //! caller knows what will be read and what it will cost.
 
-use crate::analysis::{Duplicates, Equality};
+use crate::analysis::{
+    Both, Copies, Duplicates, Equality, Geometry, Grouping, Profile, RowProfile,
+};
 use crate::checkpoint::{Checkpoint, Chosen};
 use crate::error::{Error, Result};
 use crate::head::{Config, Located, Matrix, Names, Role, TieFlag, locate};
 use crate::observe::{Event, Observer};
-use crate::report::{Cost, DuplicatesPart, Inspection, MatrixPart, Report, SCHEMA, Tool, Transfer};
+use crate::report::{
+    ClassesPart, Cost, CrossPart, DuplicatesPart, GeometryPart, Inspection, MatrixPart,
+    ProfilePart, Report, SCHEMA, States, Tool, Transfer,
+};
 use crate::resolve::{Hub, ModelSpec, Origin};
-use crate::scan::{Plan, scan};
+use crate::scan::{Plan, rows_again, scan};
 use crate::source::{ByteSource, Client, Options};
+use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 #[cfg(feature = "tokenizer")]
@@ -22,6 +29,10 @@ mod place;
 #[cfg(feature = "tokenizer")]
 use naming::Naming;
 use place::config;
+
+/// Bytes of rows that are kept while a matrix is read, for the geometry of its groups. The vectors
+/// that do not fit are read again.
+const COPIES: usize = 16 << 20;
 
 /// Which matrices of a model are read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -66,8 +77,11 @@ pub struct Job {
     pub connections: NonZeroUsize,
     /// Where the names of rows come from.
     pub tokenizer: TokenizerChoice,
-    /// Whether every row is classed, and not the members of groups alone.
+    /// Whether every row is classed, and not the members of groups alone; without a tokenizer that
+    /// is an error.
     pub classes: bool,
+    /// Whether the numbers of every row are reported, and its class where there is a tokenizer.
+    pub profile: bool,
 }
 
 impl Job {
@@ -82,6 +96,7 @@ impl Job {
             connections: NonZeroUsize::MIN.saturating_add(7),
             tokenizer: TokenizerChoice::default(),
             classes: false,
+            profile: false,
         }
     }
 }
@@ -142,6 +157,8 @@ impl Survey {
             equality: job.equality,
             min_size: job.min_size,
             classes: job.classes,
+            profile: job.profile,
+            states: Mutex::default(),
             connections: job.connections,
             observer: Arc::clone(&self.observer),
             client: self.client.get().cloned(),
@@ -209,12 +226,22 @@ pub struct Prepared {
     equality: Equality,
     min_size: u64,
     classes: bool,
+    profile: bool,
+    states: Mutex<BTreeMap<Role, States>>,
     connections: NonZeroUsize,
     observer: Arc<dyn Observer>,
     client: Option<Client>,
     spent: Mutex<Spent>,
     #[cfg(feature = "tokenizer")]
     naming: Naming,
+}
+
+/// Where the groups' vectors lie.
+#[derive(Default)]
+struct Placed {
+    geometry: Option<GeometryPart>,
+    /// Of the largest groups, in their order.
+    from_centroid: Vec<Option<f64>>,
 }
 
 /// What has been put to the account of earlier reports.
@@ -278,9 +305,37 @@ impl Prepared {
             self.equality,
             Arc::clone(&observer),
         )?;
-        let found = scan(Arc::clone(source), matrix, &plan, duplicates, observer).await?;
+        // Where classes or two matrices are held against each other, it counts which rows are zero.
+        let measured = self.profile || self.classes || self.matrices.len() > 1;
+        let (copies, profile) = match measured {
+            true => (
+                Copies::with_room(COPIES),
+                Some(Profile::new(matrix.rows, matrix.columns, &matrix.dtype)?),
+            ),
+            false => (Copies::default(), None),
+        };
+        let both = Both(duplicates.keeping(copies.clone()), profile);
+        let (found, profile) = scan(Arc::clone(source), matrix, &plan, both, observer).await?;
+        let shown = profile.as_ref().filter(|_| self.profile);
+        let place = match shown {
+            Some(profile) => self.place_groups(number, &found, &copies, profile).await?,
+            None => Placed::default(),
+        };
+        drop(copies);
+        let zero = profile.as_ref().map_or(&[][..], |profile| &profile.zero);
+        if self.matrices.len() > 1 {
+            let states = States::new(&found, zero);
+            self.states().insert(matrix.role, states);
+        }
 
         let mut warnings = self.warnings.clone();
+        if shown.is_some() && !matrix.scales.is_empty() {
+            let scales = matrix.scales.join(", ");
+            let message =
+                format!("norms are of the stored codes, to which {scales} is not applied");
+            self.observer.event(&Event::Warning { message: &message });
+            warnings.push(message);
+        }
         #[cfg(feature = "tokenizer")]
         let vocabulary = self.naming.vocabulary(&mut warnings, self.observer.as_ref()).await?;
         #[cfg(feature = "tokenizer")]
@@ -289,10 +344,12 @@ impl Prepared {
             None => (None, None),
         };
         #[cfg(feature = "tokenizer")]
-        let classes = match (&vocabulary, self.classes) {
-            (_, false) => None,
-            (Some(vocabulary), true) => Some(vocabulary.classes(&found).await),
-            (None, true) => return Err(no_classes()),
+        let classes = match &vocabulary {
+            Some(vocabulary) if self.classes || self.profile => {
+                Some(vocabulary.classes(&found, zero).await)
+            }
+            None if self.classes => return Err(no_classes()),
+            _ => None,
         };
         #[cfg(not(feature = "tokenizer"))]
         let (tokenizer, token, classes) = match self.classes {
@@ -300,6 +357,11 @@ impl Prepared {
             false => (None, None::<fn(u64) -> crate::vocabulary::Token>, None),
         };
         let token = token.as_ref().map(|token| token as &dyn Fn(u64) -> _);
+        let mut duplicates = DuplicatesPart::new(&found, self.equality, self.min_size, token);
+        if let Some(profile) = shown {
+            duplicates = duplicates.measured(profile, &place.from_centroid);
+        }
+        let by_class = classes.as_ref().map(|part: &ClassesPart| &part.rows);
         Ok(Report {
             schema: SCHEMA,
             tool: Tool::this(),
@@ -307,11 +369,72 @@ impl Prepared {
             model: self.origin.clone(),
             matrix: MatrixPart::from(matrix),
             tokenizer,
-            duplicates: DuplicatesPart::new(&found, self.equality, self.min_size, token),
+            duplicates,
+            profile: shown.map(|profile| ProfilePart::new(profile, by_class)),
+            geometry: place.geometry,
             classes,
             matrix_digest: found.matrix_digest,
             transfer: self.transfer(),
         })
+    }
+
+    /// The vectors of the largest groups: how far apart they are, and from the mean of all rows.
+    async fn place_groups(
+        &self,
+        number: usize,
+        found: &Grouping,
+        copies: &Copies,
+        profile: &RowProfile,
+    ) -> Result<Placed> {
+        let (matrix, source) = &self.matrices[number];
+        let largest = &found.groups[..found.groups.len().min(Geometry::most(matrix.columns))];
+        let mut vectors: Vec<Option<Bytes>> = largest.iter().map(|g| copies.take(g)).collect();
+        let missing: Vec<usize> = (0..vectors.len()).filter(|&at| vectors[at].is_none()).collect();
+        let again: Vec<u64> = missing.iter().map(|&at| largest[at].rows[0]).collect();
+        let plan = Plan::new(matrix, self.connections);
+        let read = rows_again(source.as_ref(), matrix, &plan, &again).await?;
+        for (at, bytes) in missing.into_iter().zip(read) {
+            vectors[at] = Some(bytes);
+        }
+        let vectors: Vec<(u64, Bytes)> = largest
+            .iter()
+            .map(|g| g.rows.len() as u64)
+            .zip(vectors.into_iter().flatten())
+            .collect();
+        let (dtype, centroid) = (matrix.dtype.clone(), profile.centroid.clone());
+        let groups_total = found.groups.len() as u64;
+        // A second's work at most, beside the runtime.
+        let placed = tokio::task::spawn_blocking(move || {
+            let rows: Vec<(u64, &[u8])> = vectors.iter().map(|(n, row)| (*n, &row[..])).collect();
+            let figures = Geometry::of(&dtype, &rows, &centroid);
+            let far = |(_, row): &(u64, &[u8])| Geometry::from_centroid(&dtype, row, &centroid);
+            Placed {
+                geometry: figures.map(|figures| GeometryPart { groups_total, figures }),
+                from_centroid: rows.iter().map(far).collect(),
+            }
+        });
+        placed.await.map_err(|_| Error::format("the matrix", "its groups cannot be compared"))
+    }
+
+    /// What the rows are in one matrix and in the other, once both were scanned; `None` where the
+    /// model has but one.
+    pub async fn cross(&self) -> Result<Option<CrossPart>> {
+        #[cfg(feature = "tokenizer")]
+        let token = {
+            let vocabulary =
+                self.naming.vocabulary(&mut Vec::new(), self.observer.as_ref()).await?;
+            vocabulary.map(|vocabulary| vocabulary.namer())
+        };
+        #[cfg(not(feature = "tokenizer"))]
+        let token = None::<fn(u64) -> crate::vocabulary::Token>;
+        let token = token.as_ref().map(|token| token as &dyn Fn(u64) -> _);
+        let states = self.states();
+        let both = states.get(&Role::Unembedding).zip(states.get(&Role::Embedding));
+        Ok(both.map(|(head, embedding)| CrossPart::new(head, embedding, token)))
+    }
+
+    fn states(&self) -> MutexGuard<'_, BTreeMap<Role, States>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was spent since the last report.

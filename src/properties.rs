@@ -17,7 +17,7 @@ use crate::head::{Config, Matrix, Names, Role, locate};
 use crate::observe::Silent;
 use crate::quote;
 use crate::report::{
-    Csv, Ids, Inspection, Json, Markdown, Render, Report, Text, inspection, jsonl, pretty,
+    Csv, Ids, Inspection, Json, Markdown, Render, Report, Reports, Text, inspection, jsonl, pretty,
 };
 use crate::rows::{RowBlock, RowFramer};
 use crate::source::{Budget, ContentRange, MemorySource, Policy, check, told_wait};
@@ -401,9 +401,13 @@ fn quiet_inside_guards() {
 /// does nothing to a terminal.
 pub fn report(bytes: &[u8]) {
     if let Ok(report) = serde_json::from_slice::<Report>(bytes) {
-        let json = rendered(&|out| Json::default().render(std::slice::from_ref(&report), out));
+        let alone = Reports::from(vec![report.clone()]);
+        let json = rendered(&|out| Json::default().render(&alone, out));
         assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
-        renderings(&[report.clone(), report]);
+        renderings(&vec![report.clone(), report].into());
+    }
+    if let Ok(reports) = serde_json::from_slice::<Reports>(bytes) {
+        renderings(&reports);
     }
     if let Ok(found) = serde_json::from_slice::<Inspection>(bytes) {
         let json = rendered(&|out| pretty(&found, out));
@@ -412,9 +416,9 @@ pub fn report(bytes: &[u8]) {
     }
 }
 
-fn renderings(reports: &[Report; 2]) {
+fn renderings(reports: &Reports) {
     let several = rendered(&|out| Json { several: true }.render(reports, out));
-    assert!(serde_json::from_str::<serde_json::Value>(&several).is_ok());
+    assert_eq!(&serde_json::from_str::<Reports>(&several).unwrap(), reports);
     for most in [0, 2, usize::MAX] {
         let (max_groups, max_tokens) = (most, most);
         let plain = Text { max_groups, max_tokens, color: false };
@@ -426,14 +430,17 @@ fn renderings(reports: &[Report; 2]) {
         assert_eq!(out.replace("\u{1b}[1m", "").replace("\u{1b}[0m", ""), text);
         rendered(&|out| Markdown { max_groups, max_tokens }.render(reports, out));
     }
-    let members: usize =
-        reports.iter().flat_map(|report| &report.duplicates.groups).map(|g| g.rows.len()).sum();
+    let groups = reports.reports.iter().flat_map(|report| &report.duplicates.groups);
+    let members: usize = groups.map(|group| group.rows.len()).sum();
     let csv = rendered(&|out| Csv.render(reports, out));
     assert_eq!(csv.lines().count(), 1 + members, "a line for each member");
     let ids = rendered(&|out| Ids::default().render(reports, out));
     let ids: Vec<u64> = ids.lines().map(|id| id.parse().unwrap()).collect();
     assert!(ids.windows(2).all(|pair| pair[0] < pair[1]) && ids.len() <= members);
-    for report in reports {
+    if let Some(cross) = &reports.cross {
+        rendered(&|out| jsonl::cross(cross, out));
+    }
+    for report in &reports.reports {
         let lines = rendered(&|out| {
             jsonl::start(&report.model, &report.matrix, out)?;
             jsonl::finish(report, out)?;

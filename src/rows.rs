@@ -5,6 +5,19 @@
 
 use bytes::{Bytes, BytesMut};
 
+/// The most rows of a tile.
+const MAX_TILE_ROWS: u64 = 64;
+
+/// The most bytes of a tile, but for one of a single row.
+const MAX_TILE_BYTES: u64 = 1 << 20;
+
+/// How many rows make a tile. Tiles are runs of rows counted from the matrix's first, the last one
+/// being what is left; whatever rounds is summed up within one tile, then tile by tile, so that a
+/// sum depends on nothing but the matrix. Hence this must depend on nothing but a row's length.
+pub fn tile_rows(row_bytes: u64) -> u64 {
+    (MAX_TILE_BYTES / row_bytes.max(1)).clamp(1, MAX_TILE_ROWS)
+}
+
 /// A whole number of consecutive rows. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowBlock {
@@ -32,6 +45,12 @@ impl RowBlock {
     /// The rows, in order.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.bytes.chunks_exact(self.row_bytes)
+    }
+
+    /// The row of that number, counted in the whole matrix, if it is in the block.
+    pub fn row(&self, number: u64) -> Option<&[u8]> {
+        let at = usize::try_from(number.checked_sub(self.first_row)?).ok()?;
+        self.rows().nth(at)
     }
 
     /// The bytes of all rows.
@@ -135,6 +154,15 @@ mod tests {
                 .map(|(i, row)| (first + i as u64, row.to_vec()))
                 .collect();
             prop_assert_eq!(seen, whole);
+        }
+    }
+
+    #[test]
+    fn a_tile_has_at_most_64_rows_and_a_megabyte_but_never_less_than_a_row() {
+        for (row_bytes, rows) in
+            [(1, 64), (16_384, 64), (16_385, 63), (1 << 20, 1), (16 << 20, 1), (0, 64)]
+        {
+            assert_eq!(tile_rows(row_bytes), rows);
         }
     }
 

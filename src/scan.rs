@@ -8,9 +8,10 @@ use crate::analysis::Analysis;
 use crate::error::{Error, Result};
 use crate::head::Matrix;
 use crate::observe::{Event, Observer};
-use crate::rows::RowFramer;
-use crate::source::ByteSource;
-use futures::StreamExt as _;
+use crate::rows::{self, RowFramer};
+use crate::source::{self, ByteSource};
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,7 +25,8 @@ const MAX_SEGMENT: u64 = 16 << 20;
 /// The shortest segment, but for the last: below it a connection costs more than it brings.
 const MIN_SEGMENT: u64 = 1 << 20;
 
-/// How a matrix is cut: ranges of rows, in order, one request each.
+/// How a matrix is cut: ranges of rows, in order, one request each. No cut goes through a tile, so
+/// that each tile comes in the order of its rows, from one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     rows: u64,
@@ -37,8 +39,11 @@ impl Plan {
     /// Cuts a matrix for at most so many streams at a time; a small one needs fewer.
     pub fn new(matrix: &Matrix, connections: NonZeroUsize) -> Self {
         let share = matrix.bytes().div_ceil(connections.get() as u64);
-        let bytes = share.clamp(MIN_SEGMENT, MAX_SEGMENT);
-        let share = (bytes / matrix.row_bytes).max(1);
+        let rows = share.clamp(MIN_SEGMENT, MAX_SEGMENT).div_ceil(matrix.row_bytes);
+        let tile = rows::tile_rows(matrix.row_bytes);
+        let most = MAX_SEGMENT / matrix.row_bytes / tile * tile;
+        // Up, so that what cuts leave over is no segment of its own.
+        let share = rows.next_multiple_of(tile).min(most).max(tile);
         let segments = matrix.rows.div_ceil(share);
         let streams = connections.get().min(usize::try_from(segments).unwrap_or(usize::MAX));
         Self { rows: matrix.rows, share, streams }
@@ -94,9 +99,23 @@ pub async fn scan<A: Analysis + 'static>(
     analysis.finish()
 }
 
+/// Reads some rows again, several at a time; they come in the order asked for.
+pub async fn rows_again(
+    source: &dyn ByteSource,
+    matrix: &Matrix,
+    plan: &Plan,
+    rows: &[u64],
+) -> Result<Vec<Bytes>> {
+    let read = |&row: &u64| {
+        let start = matrix.range.start + row * matrix.row_bytes;
+        source::read(source, start..start + matrix.row_bytes)
+    };
+    futures::stream::iter(rows.iter().map(read)).buffered(plan.streams.max(1)).try_collect().await
+}
+
 /// One segment: its chunks, framed, in order.
 async fn read_segment<A: Analysis>(
-    mut stream: futures::stream::BoxStream<'static, Result<bytes::Bytes>>,
+    mut stream: futures::stream::BoxStream<'static, Result<Bytes>>,
     rows: &Range<u64>,
     row_bytes: u64,
     analysis: &mut A,
@@ -146,6 +165,7 @@ mod tests {
             columns: row_bytes,
             row_bytes,
             range: offset..offset + rows * row_bytes,
+            scales: Vec::new(),
         }
     }
 
@@ -158,13 +178,19 @@ mod tests {
             (0, 4, 8),
             (7, 5 << 20, 3),
             (40, 1 << 20, 2),
+            (100_000, 3000, 7),
+            (1000, 700_000, 8),
+            (300, 96 << 10, 5),
+            (5, 16 << 20, 2),
         ] {
             let matrix = matrix(rows, row_bytes, 9);
             let plan = Plan::new(&matrix, NonZeroUsize::new(connections).unwrap());
+            let tile = rows::tile_rows(row_bytes);
             let mut reached = 0;
             for segment in (0..).map_while(|number| plan.segment(number)) {
                 assert_eq!(segment.start, reached);
                 assert!(segment.end > segment.start);
+                assert!(segment.start.is_multiple_of(tile));
                 assert!((segment.end - segment.start) * row_bytes <= MAX_SEGMENT.max(row_bytes));
                 reached = segment.end;
             }

@@ -10,8 +10,9 @@ use crate::checkpoint::Dtype;
 use crate::error::{Error, Result};
 use crate::observe::{Event, Observer};
 use crate::rows::RowBlock;
+use bytes::Bytes;
 use hashbrown::HashTable;
-use std::collections::TryReserveError;
+use std::collections::{HashMap, TryReserveError};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Two or more rows that are equal.
@@ -51,11 +52,46 @@ impl Grouping {
     }
 }
 
+/// Copies of rows that were found equal to another, one for each value, while there is room: so that
+/// what is asked of the groups' vectors after the pass need not be read again. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Copies(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    room: usize,
+    /// By the row that was the first of its value to come.
+    rows: HashMap<u64, Bytes>,
+}
+
+impl Copies {
+    /// Room for so many bytes of rows.
+    pub fn with_room(bytes: usize) -> Self {
+        Self(Arc::new(Mutex::new(Kept { room: bytes, rows: HashMap::new() })))
+    }
+
+    /// Takes out the bytes of a row of the group, if one was kept. Under equality of values another
+    /// member's may differ from it by the sign of a zero.
+    pub fn take(&self, group: &Group) -> Option<Bytes> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        group.rows.iter().find_map(|row| kept.rows.remove(row))
+    }
+
+    fn keep(&self, first: u64, bytes: &[u8]) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if bytes.len() <= kept.room && !kept.rows.contains_key(&first) {
+            kept.room -= bytes.len();
+            kept.rows.insert(first, Bytes::copy_from_slice(bytes));
+        }
+    }
+}
+
 /// Finds equal rows. Forks share one store, locked once for each block.
 pub struct Duplicates {
     equality: Equality,
     dtype: Dtype,
     observer: Arc<dyn Observer>,
+    copies: Copies,
     store: Arc<Mutex<Store>>,
 }
 
@@ -98,7 +134,13 @@ impl Duplicates {
         let store = claim().map_err(|_| Error::Usage {
             what: format!("the digests of {rows} rows do not fit into memory"),
         })?;
-        Ok(Self { equality, dtype, observer, store: Arc::new(Mutex::new(store)) })
+        let (copies, store) = (Copies::default(), Arc::new(Mutex::new(store)));
+        Ok(Self { equality, dtype, observer, copies, store })
+    }
+
+    /// Keeps a copy of each value that comes a second time, while there is room.
+    pub fn keeping(self, copies: Copies) -> Self {
+        Self { copies, ..self }
     }
 }
 
@@ -110,6 +152,7 @@ impl Analysis for Duplicates {
             equality: self.equality,
             dtype: self.dtype.clone(),
             observer: Arc::clone(&self.observer),
+            copies: self.copies.clone(),
             store: Arc::clone(&self.store),
         }
     }
@@ -152,6 +195,8 @@ impl Analysis for Duplicates {
             }
         }
         for (row, same_as) in equal {
+            let bytes = block.row(row).unwrap_or_default();
+            self.copies.keep(same_as, bytes);
             self.observer.event(&Event::Duplicate { row, same_as });
         }
         Ok(())

@@ -2,11 +2,18 @@
 
 mod digest;
 mod duplicates;
+mod element;
 mod equality;
+mod spread;
+mod profile;
+mod geometry;
 
 pub use digest::Digest;
-pub use duplicates::{Duplicates, Group, Grouping};
+pub use duplicates::{Copies, Duplicates, Group, Grouping};
 pub use equality::Equality;
+pub use geometry::{Centre, Geometry, MAX_VECTORS};
+pub use profile::{Histogram, NEAR_ZERO, NormSummary, Profile, Reach, RowProfile};
+pub use spread::Spread;
 
 use crate::error::Result;
 use crate::rows::RowBlock;
@@ -28,4 +35,41 @@ pub trait Analysis: Send + Sized {
 
     /// What was learnt.
     fn finish(self) -> Result<Self::Finding>;
+}
+
+/// An analysis that is not made where it is not asked for.
+impl<A: Analysis> Analysis for Option<A> {
+    type Finding = Option<A::Finding>;
+
+    fn fork(&self) -> Self {
+        self.as_ref().map(A::fork)
+    }
+
+    fn block(&mut self, block: &RowBlock) -> Result<()> {
+        self.as_mut().map_or(Ok(()), |analysis| analysis.block(block))
+    }
+
+    fn finish(self) -> Result<Self::Finding> {
+        self.map(A::finish).transpose()
+    }
+}
+
+/// Two analyses in one pass; each sees every block.
+pub struct Both<A, B>(pub A, pub B);
+
+impl<A: Analysis, B: Analysis> Analysis for Both<A, B> {
+    type Finding = (A::Finding, B::Finding);
+
+    fn fork(&self) -> Self {
+        Self(self.0.fork(), self.1.fork())
+    }
+
+    fn block(&mut self, block: &RowBlock) -> Result<()> {
+        self.0.block(block)?;
+        self.1.block(block)
+    }
+
+    fn finish(self) -> Result<Self::Finding> {
+        Ok((self.0.finish()?, self.1.finish()?))
+    }
 }

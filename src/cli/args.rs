@@ -76,7 +76,11 @@ pub(crate) struct ScanArgs {
     #[arg(long)]
     pub(crate) no_tokenizer: bool,
 
-    /// Class every row, not the members of groups alone
+    /// Measure every row: norms, zero and NaN rows, the mean, where the groups lie; and class it
+    #[arg(long)]
+    pub(crate) profile: bool,
+
+    /// Class every row, not the members of groups alone; needs a tokenizer
     #[arg(long, conflicts_with = "no_tokenizer")]
     pub(crate) classes: bool,
 

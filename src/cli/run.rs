@@ -9,7 +9,7 @@ use singularity_survey::error::{Error, Result};
 use singularity_survey::observe::{Event, Observer};
 use singularity_survey::pipeline::{Job, Survey, TokenizerChoice, Which};
 use singularity_survey::report::{
-    Csv, Format, Ids, Json, Markdown, MatrixPart, Render, Report, Text, inspection, pretty,
+    Csv, Format, Ids, Json, Markdown, MatrixPart, Render, Reports, Text, inspection, pretty,
 };
 use singularity_survey::resolve::{Hub, ModelSpec};
 use singularity_survey::source::Options;
@@ -33,11 +33,7 @@ pub(crate) async fn scan(args: &ScanArgs) -> Result<()> {
 }
 
 /// Scans a model on this Hub.
-pub(crate) async fn scan_on(
-    args: &ScanArgs,
-    hub: Hub,
-    mut http: Options,
-) -> Result<Vec<Arc<Report>>> {
+pub(crate) async fn scan_on(args: &ScanArgs, hub: Hub, mut http: Options) -> Result<Reports> {
     let format: Format = args.format.parse().map_err(|what| Error::Usage { what })?;
     let job = job(args, &hub)?;
     // Opened first: a report that cannot be written is known before anything is read.
@@ -67,7 +63,7 @@ pub(crate) async fn scan_on(
         None => reports(&survey, &job, None).await,
         Some(stream) => tokio::select! {
             reports = reports(&survey, &job, Some(stream)) => reports,
-            () = stream.broken() => Ok(Vec::new()),
+            () = stream.broken() => Ok(Vec::new().into()),
         },
     };
     progress.clear();
@@ -104,7 +100,7 @@ pub(crate) async fn scan_on(
     Ok(reports)
 }
 
-async fn reports(survey: &Survey, job: &Job, stream: Option<&Stream>) -> Result<Vec<Arc<Report>>> {
+async fn reports(survey: &Survey, job: &Job, stream: Option<&Stream>) -> Result<Reports> {
     let prepared = survey.prepare(job).await?;
     let mut reports = Vec::new();
     for (number, matrix) in prepared.matrices().enumerate() {
@@ -112,13 +108,17 @@ async fn reports(survey: &Survey, job: &Job, stream: Option<&Stream>) -> Result<
             let start = (prepared.origin().clone(), MatrixPart::from(matrix));
             stream.send(Line::Start(Box::new(start)));
         }
-        let report = Arc::new(prepared.scan(number).await?);
+        let report = prepared.scan(number).await?;
         if let Some(stream) = stream {
-            stream.send(Line::Finish(Arc::clone(&report)));
+            stream.send(Line::Finish(Box::new(report.clone())));
         }
         reports.push(report);
     }
-    Ok(reports)
+    let cross = prepared.cross().await?;
+    if let (Some(stream), Some(cross)) = (stream, &cross) {
+        stream.send(Line::Cross(Box::new(cross.clone())));
+    }
+    Ok(Reports { cross, ..Reports::from(reports) })
 }
 
 /// Reads headers, and says what a scan would read.
@@ -147,6 +147,7 @@ fn job(args: &ScanArgs, hub: &Hub) -> Result<Job> {
     let mut job = model_job(&args.model, hub)?;
     job.equality = args.equality.into();
     job.min_size = args.min_size;
+    job.profile = args.profile;
     job.classes = args.classes || !args.class.is_empty();
     job.tokenizer = match (&args.tokenizer, args.no_tokenizer) {
         (_, true) => TokenizerChoice::None,
@@ -187,22 +188,19 @@ fn model_job(args: &ModelArgs, hub: &Hub) -> Result<Job> {
 fn render(
     format: Format,
     args: &ScanArgs,
-    reports: &[Arc<Report>],
+    reports: &Reports,
     color: bool,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let (max_groups, max_tokens) = (args.max_groups, args.max_tokens);
-    let reports: Vec<Report> = reports.iter().map(|report| report.as_ref().clone()).collect();
     match format {
-        Format::Text => Text { max_groups, max_tokens, color }.render(&reports, out),
-        Format::Json => {
-            Json { several: args.model.matrix == MatrixArg::Both }.render(&reports, out)
-        }
-        Format::Csv => Csv.render(&reports, out),
-        Format::Markdown => Markdown { max_groups, max_tokens }.render(&reports, out),
+        Format::Text => Text { max_groups, max_tokens, color }.render(reports, out),
+        Format::Json => Json { several: args.model.matrix == MatrixArg::Both }.render(reports, out),
+        Format::Csv => Csv.render(reports, out),
+        Format::Markdown => Markdown { max_groups, max_tokens }.render(reports, out),
         Format::Ids => {
             let asked = |class: &Class| args.class.iter().any(|name| name == class.name());
-            Ids { classes: Class::ALL.into_iter().filter(asked).collect() }.render(&reports, out)
+            Ids { classes: Class::ALL.into_iter().filter(asked).collect() }.render(reports, out)
         }
         // Written while the scan ran.
         Format::Jsonl => Ok(()),

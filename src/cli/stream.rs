@@ -4,7 +4,7 @@
 use super::output::{OutputFile, STDOUT};
 use singularity_survey::error::{Error, Result};
 use singularity_survey::observe::{Event, Observer};
-use singularity_survey::report::{MatrixPart, Report, jsonl};
+use singularity_survey::report::{CrossPart, MatrixPart, Report, jsonl};
 use singularity_survey::resolve::Origin;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -18,7 +18,8 @@ use tokio::sync::Notify;
 pub(crate) enum Line {
     Start(Box<(Origin, MatrixPart)>),
     Duplicate { row: u64, same_as: u64 },
-    Finish(Arc<Report>),
+    Finish(Box<Report>),
+    Cross(Box<CrossPart>),
     Error(String),
 }
 
@@ -148,6 +149,7 @@ fn write(line: &Line, out: &mut dyn Write) -> io::Result<()> {
         Line::Start(start) => jsonl::start(&start.0, &start.1, out),
         &Line::Duplicate { row, same_as } => jsonl::duplicate(row, same_as, out),
         Line::Finish(report) => jsonl::finish(report, out),
+        Line::Cross(cross) => jsonl::cross(cross, out),
         Line::Error(message) => jsonl::error(message, out),
     }
 }

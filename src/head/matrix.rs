@@ -36,6 +36,8 @@ pub struct Matrix {
     pub row_bytes: u64,
     /// Its bytes, counted from the start of the file.
     pub range: Range<u64>,
+    /// Tensors of one element beside codes: what multiplies all rows alike, and is not applied.
+    pub scales: Vec<String>,
 }
 
 impl Matrix {
@@ -79,8 +81,11 @@ impl Matrix {
         if rows > MAX_ROWS {
             return Err(unreadable(format!("it has {rows} rows, more than {MAX_ROWS}")));
         }
+        let scale = |name: &&String| !is_float(&record.dtype) && name.contains("weight_scale");
+        let scales = located.companions.iter().filter(scale).cloned().collect();
         let Located { role, tensor, tied, reason, .. } = located;
         Ok(Self {
+            scales,
             role,
             tensor,
             file: file.to_owned(),
@@ -226,7 +231,8 @@ mod tests {
         let scales = ("lm_head.weight_scale", &[4u64, 1][..]);
         let whole = ("lm_head.weight_scale", &[1u64][..]);
         assert!(matrix(Dtype::F8E4M3, &[4, 8], &[scales]).is_err());
-        assert!(matrix(Dtype::F8E4M3, &[4, 8], &[whole]).is_ok());
+        let found = matrix(Dtype::F8E4M3, &[4, 8], &[whole]).unwrap();
+        assert_eq!(found.scales, ["lm_head.weight_scale"]);
         let dead = ("lm_head.qweight", &[4u64, 1][..]);
         assert!(matrix(Dtype::Bf16, &[4, 8], &[dead]).is_ok());
         assert!(matrix(Dtype::I32, &[4, 8], &[dead]).is_err());

@@ -36,14 +36,14 @@ impl Names {
 
     /// The classes of all rows; a second's work for the largest vocabularies, done beside the
     /// runtime.
-    pub(super) async fn classes(&self, found: &Grouping) -> ClassesPart {
+    pub(super) async fn classes(&self, found: &Grouping, zero: &[u64]) -> ClassesPart {
         let (vocabulary, rows) = (Arc::clone(&self.0), found.rows);
         let all = tokio::task::spawn_blocking(move || {
             (0..rows).map(|row| vocabulary.classify(row).map(|(class, _)| class)).collect()
         });
         // A panic is caught inside, so that there is a class for every row that has one.
         let all: Vec<Option<Class>> = all.await.unwrap_or_default();
-        ClassesPart::new(found, &|row| all.get(row as usize).copied().flatten())
+        ClassesPart::new(found, zero, &|row| all.get(row as usize).copied().flatten())
     }
 
     pub(super) fn namer(&self) -> impl Fn(u64) -> Token + use<> {

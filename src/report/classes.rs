@@ -45,11 +45,14 @@ pub struct ClassLine {
     pub in_groups: u64,
     /// Those that are not.
     pub alone: u64,
+    /// Those of either kind whose every element is zero.
+    #[serde(default)]
+    pub zero: u64,
 }
 
 impl ClassesPart {
-    /// Sorts the rows by class, and holds them against the groups.
-    pub fn new(found: &Grouping, class: &dyn Fn(u64) -> Option<Class>) -> Self {
+    /// Sorts the rows by class, and holds them against the groups and the rows that are zero.
+    pub fn new(found: &Grouping, zero: &[u64], class: &dyn Fn(u64) -> Option<Class>) -> Self {
         let members: HashSet<u64> =
             found.groups.iter().flat_map(|group| group.rows.iter().copied()).collect();
         let mut rows: BTreeMap<Class, Vec<u64>> = BTreeMap::new();
@@ -60,8 +63,9 @@ impl ClassesPart {
         }
         let line = |(&class, rows): (&Class, &Vec<u64>)| {
             let in_groups = rows.iter().filter(|row| members.contains(row)).count() as u64;
+            let zero = zero.iter().filter(|row| rows.binary_search(row).is_ok()).count() as u64;
             let rows = rows.len() as u64;
-            ClassLine { class, rows, in_groups, alone: rows - in_groups }
+            ClassLine { class, rows, in_groups, alone: rows - in_groups, zero }
         };
         Self { table: rows.iter().map(line).collect(), rows }
     }

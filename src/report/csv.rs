@@ -1,6 +1,6 @@
 //! A line for each member of each group (RFC 4180).
 
-use super::{Render, Report};
+use super::{Render, Reports};
 use crate::quote;
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -11,9 +11,9 @@ use std::io::{self, Write};
 pub struct Csv;
 
 impl Render for Csv {
-    fn render(&self, reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
+    fn render(&self, reports: &Reports, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "matrix,group,size,digest,row,text,class")?;
-        for report in reports {
+        for report in &reports.reports {
             let tensor = quote::printable(&report.matrix.tensor);
             let matrix = field(&tensor);
             for (number, group) in (1..).zip(&report.duplicates.groups) {

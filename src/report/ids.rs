@@ -1,6 +1,6 @@
 //! The members' ids, for masks and lists of other tools.
 
-use super::{Render, Report};
+use super::{Render, Reports};
 use crate::vocabulary::Class;
 use std::io::{self, Write};
 
@@ -13,12 +13,12 @@ pub struct Ids {
 }
 
 impl Render for Ids {
-    fn render(&self, reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
+    fn render(&self, reports: &Reports, out: &mut dyn Write) -> io::Result<()> {
         let mut ids: Vec<u64> = if self.classes.is_empty() {
-            let groups = reports.iter().flat_map(|report| &report.duplicates.groups);
+            let groups = reports.reports.iter().flat_map(|report| &report.duplicates.groups);
             groups.flat_map(|group| group.rows.iter().copied()).collect()
         } else {
-            let parts = reports.iter().filter_map(|report| report.classes.as_ref());
+            let parts = reports.reports.iter().filter_map(|report| report.classes.as_ref());
             let rows = parts.flat_map(|part| self.classes.iter().filter_map(|c| part.rows.get(c)));
             rows.flatten().copied().collect()
         };

@@ -1,6 +1,6 @@
 //! The whole report as JSON.
 
-use super::{Render, Report, SCHEMA};
+use super::{Render, Reports};
 use crate::quote;
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter};
@@ -15,15 +15,10 @@ pub struct Json {
 }
 
 impl Render for Json {
-    fn render(&self, reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
-        #[derive(Serialize)]
-        struct Several<'r> {
-            schema: u32,
-            reports: &'r [Report],
-        }
-        match reports {
+    fn render(&self, reports: &Reports, out: &mut dyn Write) -> io::Result<()> {
+        match reports.reports.as_slice() {
             [report] if !self.several => pretty(report, out),
-            reports => pretty(&Several { schema: SCHEMA, reports }, out),
+            _ => pretty(reports, out),
         }
     }
 }

@@ -1,10 +1,14 @@
 //! A line of JSON for each event, while the scan runs.
 //!
 //! `start`, then `duplicate` for each row found equal to one seen before it, then a `group` line
-//! for each group in the final order and one `summary`; or an `error` line, and never a `summary`.
+//! for each group in the final order and one `summary`; after the summaries of head and embedding a
+//! `cross`; or an `error` line, and never a `summary`.
 
 use super::json::line;
-use super::{DuplicatesPart, GroupPart, MatrixPart, Report, SCHEMA, TokenizerPart, Tool, Transfer};
+use super::{
+    ClassesPart, CrossPart, DuplicatesPart, GeometryPart, GroupPart, MatrixPart, ProfilePart,
+    Report, SCHEMA, TokenizerPart, Tool, Transfer,
+};
 use crate::analysis::Digest;
 use crate::resolve::Origin;
 use serde::Serialize;
@@ -17,6 +21,7 @@ enum Line<'a> {
     Duplicate { row: u64, same_as: u64 },
     Group(&'a GroupPart),
     Summary(Box<Summary<'a>>),
+    Cross(&'a CrossPart),
     Error { message: &'a str },
 }
 
@@ -26,6 +31,9 @@ struct Summary<'a> {
     warnings: &'a [String],
     tokenizer: Option<TokenizerPart>,
     duplicates: DuplicatesPart,
+    classes: Option<&'a ClassesPart>,
+    profile: Option<&'a ProfilePart>,
+    geometry: Option<GeometryPart>,
     matrix_digest: Digest,
     transfer: Transfer,
 }
@@ -52,10 +60,18 @@ pub fn finish(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         warnings: &report.warnings,
         tokenizer: report.tokenizer,
         duplicates,
+        classes: report.classes.as_ref(),
+        profile: report.profile.as_ref(),
+        geometry: report.geometry,
         matrix_digest: report.matrix_digest,
         transfer: report.transfer,
     };
     line(&Line::Summary(Box::new(summary)), out)
+}
+
+/// The line that holds head and input embedding against each other, after both summaries.
+pub fn cross(cross: &CrossPart, out: &mut dyn Write) -> io::Result<()> {
+    line(&Line::Cross(cross), out)
 }
 
 /// The line that says why there is no summary.

@@ -1,7 +1,7 @@
 //! The report for a page or a comment.
 
 use super::text::{count, emittable, named, origin, plural, size};
-use super::{Render, Report};
+use super::{Render, Report, Reports, numbers};
 use crate::quote;
 use std::io::{self, Write};
 
@@ -15,15 +15,19 @@ pub struct Markdown {
 }
 
 impl Render for Markdown {
-    fn render(&self, reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
-        for (at, report) in reports.iter().enumerate() {
+    fn render(&self, reports: &Reports, out: &mut dyn Write) -> io::Result<()> {
+        for (at, report) in reports.reports.iter().enumerate() {
             if at > 0 {
                 writeln!(out)?;
             }
             self.figures(report, out)?;
+            self.numbers(report, out)?;
             self.groups(report, out)?;
         }
-        Ok(())
+        match &reports.cross {
+            Some(cross) => fenced(out, |out| numbers::cross(cross, self.max_tokens, out)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -65,6 +69,19 @@ impl Markdown {
         Ok(())
     }
 
+    fn numbers(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
+        if let Some(classes) = &report.classes {
+            fenced(out, |out| numbers::classes(classes, report.profile.as_ref(), out))?;
+        }
+        if let Some(profile) = &report.profile {
+            fenced(out, |out| numbers::profile(profile, self.max_tokens, out))?;
+        }
+        match &report.geometry {
+            Some(geometry) => fenced(out, |out| numbers::geometry(geometry, out)),
+            None => Ok(()),
+        }
+    }
+
     fn groups(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
         let found = &report.duplicates;
         for (number, group) in (1..).zip(&found.groups).take(self.max_groups) {
@@ -80,6 +97,9 @@ impl Markdown {
             }
             if let Some(reading) = group.reading() {
                 writeln!(out, "{}\n", cell(&reading))?;
+            }
+            if let Some(place) = numbers::place(group.norm, group.centroid_distance) {
+                writeln!(out, "{}\n", cell(&place))?;
             }
             let members = group.rows.iter().take(self.max_tokens).enumerate();
             let shown: Vec<String> = members
@@ -101,6 +121,20 @@ impl Markdown {
             more => writeln!(out, "\n… and {} more {}", count(more as u64), plural(more, "group")),
         }
     }
+}
+
+/// A table of text as it is. What strangers wrote in it cannot end the fence, which is longer than
+/// any run of backticks in it.
+fn fenced(
+    out: &mut dyn Write,
+    table: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut text = Vec::new();
+    table(&mut text)?;
+    let text = String::from_utf8_lossy(&text);
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest.max(2) + 1);
+    writeln!(out, "\n{fence}text\n{}\n{fence}", text.trim_matches('\n'))
 }
 
 /// A code span: its fence is longer than any run of backticks inside, and a bar inside a table

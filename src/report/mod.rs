@@ -4,15 +4,18 @@
 //! `transfer` part. Renderings know nothing of how it came about.
 
 mod classes;
+mod profile;
+mod cross;
 mod csv;
 mod ids;
 mod inspection;
 mod json;
 pub mod jsonl;
 mod markdown;
+mod numbers;
 mod text;
 
-use crate::analysis::{Digest, Equality, Group, Grouping};
+use crate::analysis::{Digest, Equality, Group, Grouping, RowProfile};
 use crate::head::{Matrix, Role};
 use crate::resolve::Origin;
 use crate::vocabulary::Token;
@@ -21,11 +24,13 @@ use std::io::{self, Write};
 use std::str::FromStr;
 
 pub use classes::{ClassCount, ClassLine, ClassesPart, ScriptCount, is_emittable};
+pub use cross::{Cell, CrossPart, State, States};
 pub use csv::Csv;
 pub use ids::Ids;
 pub use inspection::inspection;
 pub use json::{Json, pretty};
 pub use markdown::Markdown;
+pub use profile::{CentroidPart, ClassNorms, GeometryPart, ProfilePart};
 pub use text::{Text, count, size};
 
 /// The version of the JSON form; it changes when a field changes its meaning or goes.
@@ -51,10 +56,34 @@ pub struct Report {
     /// The classes of all rows, where they were asked for.
     #[serde(default)]
     pub classes: Option<ClassesPart>,
+    /// The numbers of all rows, where they were asked for, as the next.
+    #[serde(default)]
+    pub profile: Option<ProfilePart>,
+    /// Where the groups' vectors lie; `null` too where there is no group, or none that is finite.
+    #[serde(default)]
+    pub geometry: Option<GeometryPart>,
     /// BLAKE3 over the digests of all rows' stored bytes, in row order.
     pub matrix_digest: Digest,
     /// What it cost.
     pub transfer: Transfer,
+}
+
+/// What was found in the matrices of one model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reports {
+    /// The version of this form.
+    pub schema: u32,
+    /// A report for each matrix, in the order they were asked for.
+    pub reports: Vec<Report>,
+    /// Head and input embedding side by side, where both were read.
+    #[serde(default)]
+    pub cross: Option<CrossPart>,
+}
+
+impl From<Vec<Report>> for Reports {
+    fn from(reports: Vec<Report>) -> Self {
+        Self { schema: SCHEMA, reports, cross: None }
+    }
 }
 
 /// The program that made a report.
@@ -164,7 +193,7 @@ pub struct Bin {
 }
 
 /// One group of equal rows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GroupPart {
     /// How many members it has.
     pub size: u64,
@@ -184,6 +213,13 @@ pub struct GroupPart {
     /// The members that are texts by script: most first.
     #[serde(default)]
     pub scripts: Vec<ScriptCount>,
+    /// The L2 norm of the vector they share, where rows were measured and it is finite.
+    #[serde(default)]
+    pub norm: Option<f64>,
+    /// How far that vector is from the mean of all rows, in L2; of the largest groups only, as many
+    /// as the geometry is of.
+    #[serde(default)]
+    pub centroid_distance: Option<f64>,
 }
 
 impl GroupPart {
@@ -199,6 +235,8 @@ impl GroupPart {
             classes: classes::by_class(&tokens),
             scripts: classes::by_script(&tokens),
             tokens,
+            norm: None,
+            centroid_distance: None,
         }
     }
 
@@ -258,6 +296,17 @@ impl DuplicatesPart {
                 .collect(),
         }
     }
+
+    /// Adds to each group how long its vector is and, as far as is known, how far from the mean.
+    pub fn measured(mut self, profile: &RowProfile, from_centroid: &[Option<f64>]) -> Self {
+        // The groups left out are the smallest, which come last.
+        for (at, group) in self.groups.iter_mut().enumerate() {
+            let norm = group.rows.first().and_then(|&row| profile.norms.get(row as usize));
+            group.norm = norm.copied().filter(|norm| norm.is_finite());
+            group.centroid_distance = from_centroid.get(at).copied().flatten();
+        }
+        self
+    }
 }
 
 /// What a scan would read, from headers alone.
@@ -297,7 +346,7 @@ pub struct Cost {
 /// A rendering of reports.
 pub trait Render {
     /// Writes the reports, one after another, in the order they are given.
-    fn render(&self, reports: &[Report], out: &mut dyn Write) -> io::Result<()>;
+    fn render(&self, reports: &Reports, out: &mut dyn Write) -> io::Result<()>;
 }
 
 /// The forms in which a report can be had.

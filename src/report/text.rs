@@ -1,6 +1,6 @@
 //! The report for a reader at a terminal of 80 columns.
 
-use super::{GroupPart, Render, Report};
+use super::{GroupPart, Render, Report, Reports, numbers};
 use crate::analysis::Equality;
 use crate::head::Role;
 use crate::quote;
@@ -29,18 +29,29 @@ pub struct Text {
 }
 
 impl Render for Text {
-    fn render(&self, reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
-        for (at, report) in reports.iter().enumerate() {
+    fn render(&self, reports: &Reports, out: &mut dyn Write) -> io::Result<()> {
+        for (at, report) in reports.reports.iter().enumerate() {
             if at > 0 {
                 writeln!(out)?;
             }
             self.head(report, out)?;
             self.figures(report, out)?;
-            classes(report, out)?;
+            if let Some(classes) = &report.classes {
+                numbers::classes(classes, report.profile.as_ref(), out)?;
+            }
+            if let Some(profile) = &report.profile {
+                numbers::profile(profile, self.max_tokens, out)?;
+            }
+            if let Some(geometry) = &report.geometry {
+                numbers::geometry(geometry, out)?;
+            }
             self.groups(report, out)?;
             self.summary(report, out)?;
         }
-        Ok(())
+        match &reports.cross {
+            Some(cross) => numbers::cross(cross, self.max_tokens, out),
+            None => Ok(()),
+        }
     }
 }
 
@@ -132,6 +143,9 @@ impl Text {
             }
             if let Some(reading) = group.reading() {
                 wrapped("  ", &reading, out)?;
+            }
+            if let Some(place) = numbers::place(group.norm, group.centroid_distance) {
+                writeln!(out, "  {place}")?;
             }
             self.members(group, out)?;
         }
@@ -241,18 +255,6 @@ pub(super) fn named(token: &Token) -> String {
             text
         }
     }
-}
-
-/// Every class against the groups.
-fn classes(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    let Some(classes) = &report.classes else { return Ok(()) };
-    writeln!(out, "\nClasses of all rows:")?;
-    writeln!(out, "  {:10}  {:>10}  {:>10}  {:>10}", "", "rows", "in groups", "alone")?;
-    for line in &classes.table {
-        let [rows, grouped, alone] = [line.rows, line.in_groups, line.alone].map(count);
-        writeln!(out, "  {:10}  {rows:>10}  {grouped:>10}  {alone:>10}", line.class.name())?;
-    }
-    Ok(())
 }
 
 /// The members that the tokenizer can emit, where there are any: the first of them by name.

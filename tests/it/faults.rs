@@ -10,9 +10,10 @@ const ROWS: u64 = 4_000;
 const ROW_BYTES: u64 = 1_024;
 const BYTES: u64 = ROWS * ROW_BYTES;
 
-/// The longest segment of a matrix of this size: one for each connection, but none below a megabyte.
+/// The longest segment of a matrix of this size: one for each connection, but none below a megabyte,
+/// and all of whole tiles.
 fn segment(connections: usize) -> u64 {
-    BYTES.div_ceil(connections as u64).max(1 << 20)
+    BYTES.div_ceil(connections as u64).max(1 << 20).next_multiple_of(64 * ROW_BYTES)
 }
 
 /// Requests that no scan of a small model may exceed, whatever goes wrong: six tries for each of
@@ -422,7 +423,7 @@ fn a_plain_file_that_is_replaced_while_it_is_read_is_never_mixed() {
     // The second is the first, no longer marked as weak.
     for (etag, changed) in [("\"later\"", true), ("\"first\"", false)] {
         let hub = Layout::Tied.builder().plain();
-        let hub = hub.fault(fault(Nth::First(2), "W/\"first\"")).fault(fault(Nth::From(2), etag));
+        let hub = hub.fault(fault(Nth::First(2), "W/\"first\"")).fault(fault(Nth::Every, etag));
         match World::new(hub).survey("org/m", 3).0 {
             Err(error) => assert!(changed && matches!(error, Error::Changed { .. }), "{error}"),
             Ok(_) => assert!(!changed, "{etag}"),

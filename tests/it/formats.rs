@@ -16,9 +16,12 @@ fn kind(line: &Value) -> &str {
 #[test]
 fn a_json_report_reads_back_as_the_librarys_own() {
     let world = World::of("demo");
+    let measured = world.run(&["org/demo", "--profile", "--format", "json"]);
     let output = world.run(&["org/demo", "--format", "json"]);
-    let report: Report = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(serde_json::to_value(&report).unwrap(), json(&output));
+    for output in [&measured, &output] {
+        let report: Report = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(serde_json::to_value(&report).unwrap(), json(output));
+    }
     let report = json(&output);
     let mut names: Vec<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
     names.sort_unstable();
@@ -27,9 +30,11 @@ fn a_json_report_reads_back_as_the_librarys_own() {
         [
             "classes",
             "duplicates",
+            "geometry",
             "matrix",
             "matrix_digest",
             "model",
+            "profile",
             "schema",
             "tokenizer",
             "tool",

@@ -12,6 +12,9 @@ mod answers;
 // What every token of every family of tokenizers is, and what reports say of it.
 mod classes;
 
+// The numbers of rows: norms, special rows, distances, head against embedding.
+mod profile;
+
 // What is sent over the wire when nothing goes wrong: which requests, to whom, for which bytes.
 mod requests;
 
