@@ -11,7 +11,6 @@ use cli::{advice, demo, interrupt, run};
 use singularity_survey::error::{Error, Result};
 use singularity_survey::vocabulary;
 use std::io::{self, Write as _};
-use std::num::NonZeroUsize;
 use std::panic::PanicHookInfo;
 use std::path::Path;
 use std::process::ExitCode;
@@ -74,9 +73,7 @@ fn execute(cli: &Cli) -> Result<()> {
 
 /// Runs to the end, or to the signal that ends the process.
 fn on_runtime(args: Option<&ModelArgs>, work: impl Future<Output = Result<()>>) -> Result<()> {
-    // More threads than a few do not hash faster than a network or a disk delivers.
-    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(4);
-    let threads = args.and_then(|args| args.threads).map_or_else(cores, usize::from);
+    let threads = args.map_or(2, |args| args.threads().get());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .enable_all()

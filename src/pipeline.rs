@@ -73,8 +73,10 @@ pub struct Job {
     pub equality: Equality,
     /// Groups of fewer rows are counted, not listed.
     pub min_size: u64,
-    /// Streams at a time.
+    /// Streams at a time over a network, at most.
     pub connections: NonZeroUsize,
+    /// Streams at a time of a local file, one for each thread that is to hash.
+    pub threads: NonZeroUsize,
     /// Where the names of rows come from.
     pub tokenizer: TokenizerChoice,
     /// Whether every row is classed, and not the members of groups alone; without a tokenizer that
@@ -94,6 +96,7 @@ impl Job {
             equality: Equality::default(),
             min_size: 0,
             connections: NonZeroUsize::MIN.saturating_add(7),
+            threads: NonZeroUsize::MIN.saturating_add(1),
             tokenizer: TokenizerChoice::default(),
             classes: false,
             profile: false,
@@ -160,6 +163,7 @@ impl Survey {
             profile: job.profile,
             states: Mutex::default(),
             connections: job.connections,
+            threads: job.threads,
             observer: Arc::clone(&self.observer),
             client: self.client.get().cloned(),
             spent: Mutex::new(Spent { requests: 0, bytes: 0, since: started }),
@@ -229,6 +233,7 @@ pub struct Prepared {
     profile: bool,
     states: Mutex<BTreeMap<Role, States>>,
     connections: NonZeroUsize,
+    threads: NonZeroUsize,
     observer: Arc<dyn Observer>,
     client: Option<Client>,
     spent: Mutex<Spent>,
@@ -264,8 +269,8 @@ impl Prepared {
 
     /// What scans would read.
     pub fn inspect(&self) -> Vec<Inspection> {
-        let one = |matrix: &Matrix| {
-            let plan = Plan::new(matrix, self.connections);
+        let one = |(matrix, source): &(Matrix, Arc<dyn ByteSource>)| {
+            let plan = self.plan(matrix, source.as_ref());
             Inspection {
                 schema: SCHEMA,
                 tool: Tool::this(),
@@ -282,7 +287,7 @@ impl Prepared {
                 transfer: self.transfer(),
             }
         };
-        self.matrices().map(one).collect()
+        self.matrices.iter().map(one).collect()
     }
 
     /// Reads the matrix of that number and reports on its rows.
@@ -297,7 +302,7 @@ impl Prepared {
             rows: matrix.rows,
             bytes: matrix.bytes(),
         });
-        let plan = Plan::new(matrix, self.connections);
+        let plan = self.plan(matrix, source.as_ref());
         let observer = Arc::clone(&self.observer);
         let duplicates = Duplicates::new(
             matrix.rows,
@@ -391,7 +396,7 @@ impl Prepared {
         let mut vectors: Vec<Option<Bytes>> = largest.iter().map(|g| copies.take(g)).collect();
         let missing: Vec<usize> = (0..vectors.len()).filter(|&at| vectors[at].is_none()).collect();
         let again: Vec<u64> = missing.iter().map(|&at| largest[at].rows[0]).collect();
-        let plan = Plan::new(matrix, self.connections);
+        let plan = self.plan(matrix, source.as_ref());
         let read = rows_again(source.as_ref(), matrix, &plan, &again).await?;
         for (at, bytes) in missing.into_iter().zip(read) {
             vectors[at] = Some(bytes);
@@ -431,6 +436,10 @@ impl Prepared {
         let states = self.states();
         let both = states.get(&Role::Unembedding).zip(states.get(&Role::Embedding));
         Ok(both.map(|(head, embedding)| CrossPart::new(head, embedding, token)))
+    }
+
+    fn plan(&self, matrix: &Matrix, source: &dyn ByteSource) -> Plan {
+        Plan::new(matrix, if source.is_local() { self.threads } else { self.connections })
     }
 
     fn states(&self) -> MutexGuard<'_, BTreeMap<Role, States>> {

@@ -152,6 +152,15 @@ pub(crate) struct ModelArgs {
     pub(crate) verbose: bool,
 }
 
+impl ModelArgs {
+    /// How many threads hash: more than a few do not hash faster than a network or a disk delivers.
+    pub(crate) fn threads(&self) -> NonZeroUsize {
+        let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let given = self.threads.and_then(|threads| NonZeroUsize::new(threads.into()));
+        given.unwrap_or_else(|| cores().min(NonZeroUsize::MIN.saturating_add(3)))
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum MatrixArg {
     Unembedding,

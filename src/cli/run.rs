@@ -182,6 +182,7 @@ fn model_job(args: &ModelArgs, hub: &Hub) -> Result<Job> {
         (None, MatrixArg::Both) => Which::Both,
     };
     job.connections = args.connections;
+    job.threads = args.threads();
     Ok(job)
 }
 

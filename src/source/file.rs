@@ -1,6 +1,8 @@
 //! A source over a local file.
 
 use super::ByteSource;
+#[cfg(target_os = "linux")]
+use super::window::{Torn, Window};
 use crate::error::{Error, Result};
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt as _};
@@ -14,6 +16,9 @@ use tokio::task::spawn_blocking;
 
 /// Bytes read at a time: large enough that system calls cost nothing, small enough for the cache.
 const READ: u64 = 1 << 20;
+
+/// The longest window: with smaller ones their opening shows, with larger ones the memory.
+const WINDOW: u64 = 8 << 20;
 
 /// A local file, read by position through one handle, so that another file put in its place is
 /// never mixed with it; written to while it is read, it is an error.
@@ -30,6 +35,8 @@ struct Opened {
     size: u64,
     /// When it was last written to, where the system tells.
     modified: Option<SystemTime>,
+    #[cfg(target_os = "linux")]
+    torn: Torn,
 }
 
 impl FileSource {
@@ -48,7 +55,14 @@ impl FileSource {
         let file = File::open(path).map_err(failed)?;
         let meta = file.metadata().map_err(failed)?;
         let (size, modified) = (meta.len(), meta.modified().ok());
-        let opened = Opened { path: path.to_owned(), file, size, modified };
+        let opened = Opened {
+            path: path.to_owned(),
+            file,
+            size,
+            modified,
+            #[cfg(target_os = "linux")]
+            torn: Torn::default(),
+        };
         Ok(Some(Self { name: path.display().to_string(), opened: Arc::new(opened) }))
     }
 }
@@ -67,24 +81,33 @@ impl ByteSource for FileSource {
         self.opened.size
     }
 
+    fn is_local(&self) -> bool {
+        true
+    }
+
     fn stream(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
         let opened = Arc::clone(&self.opened);
+        let long = range.end - range.start > READ;
         stream::try_unfold(range, move |rest| {
             let opened = Arc::clone(&opened);
             async move {
                 if rest.is_empty() {
-                    return Ok(None);
+                    // What was handed out last has been looked at by now.
+                    return opened.unchanged().map(|()| None);
+                }
+                let end = rest.end.min(rest.start + WINDOW);
+                let window = match long {
+                    // A window is always ready, and others want their turn.
+                    true => opened.window(rest.start..end).filter(|_| !opened.is_torn()),
+                    false => None,
+                };
+                if let Some(window) = window {
+                    tokio::task::yield_now().await;
+                    return Ok(Some((window, end..rest.end)));
                 }
                 let end = rest.end.min(rest.start + READ);
                 let (from, step) = (Arc::clone(&opened), rest.start..end);
-                let last = end == rest.end;
-                let bytes = spawn_blocking(move || {
-                    let bytes = from.read(step)?;
-                    // Once for each range: what comes after the last look is read again by none.
-                    if last { from.unchanged().map(|()| bytes) } else { Ok(bytes) }
-                })
-                .await
-                .unwrap_or_else(|_| {
+                let bytes = spawn_blocking(move || from.read(step)).await.unwrap_or_else(|_| {
                     let stopped = io::Error::other("the reading thread stopped");
                     Err(Error::io(opened.path.as_path(), "read")(stopped))
                 })?;
@@ -92,6 +115,30 @@ impl ByteSource for FileSource {
             }
         })
         .boxed()
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Opened {
+    /// A part of the file without a copy, where the system gives one.
+    fn window(&self, range: Range<u64>) -> Option<Bytes> {
+        Window::open(&self.file, range, &self.torn).map(Bytes::from_owner)
+    }
+
+    /// Whether a part that was handed out had gone.
+    fn is_torn(&self) -> bool {
+        self.torn.is_torn()
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Opened {
+    fn window(&self, _range: Range<u64>) -> Option<Bytes> {
+        None
+    }
+
+    fn is_torn(&self) -> bool {
+        false
     }
 }
 
@@ -108,6 +155,10 @@ impl Opened {
 
     fn unchanged(&self) -> Result<()> {
         let meta = self.file.metadata().map_err(Error::io(self.path.as_path(), "read"))?;
+        if self.is_torn() && meta.len() == self.size {
+            let lost = io::Error::other("a part of it could not be read");
+            return Err(Error::io(self.path.as_path(), "read")(lost));
+        }
         match (meta.len() == self.size, meta.modified().ok() == self.modified) {
             (true, true) => Ok(()),
             (false, _) => Err(self.changed("its length is another now")),
@@ -161,6 +212,33 @@ mod tests {
         assert_eq!(read(&source, 0..50).unwrap(), [1; 50][..]);
         std::fs::rename(&other, &path).unwrap();
         assert_eq!(read(&source, 50..100).unwrap(), [1; 50][..]);
+    }
+
+    #[test]
+    fn a_file_that_shrinks_while_it_is_read_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let size = 3 * WINDOW + 17;
+        for taken in 0..4 {
+            std::fs::write(&path, vec![1; size as usize]).unwrap();
+            let source = FileSource::open(&path).unwrap().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let error = runtime.block_on(async {
+                let mut stream = source.stream(0..size);
+                for _ in 0..taken {
+                    stream.next().await.unwrap().unwrap();
+                }
+                File::options().write(true).open(&path).unwrap().set_len(WINDOW / 2).unwrap();
+                loop {
+                    match stream.next().await.unwrap() {
+                        // Whatever it holds.
+                        Ok(chunk) => drop(chunk.iter().map(|&b| u64::from(b)).sum::<u64>()),
+                        Err(error) => return error,
+                    }
+                }
+            });
+            assert!(matches!(error, Error::Changed { .. }), "{error}");
+        }
     }
 
     #[test]

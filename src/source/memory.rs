@@ -32,6 +32,10 @@ impl ByteSource for MemorySource {
         &self.name
     }
 
+    fn is_local(&self) -> bool {
+        true
+    }
+
     fn size(&self) -> u64 {
         self.bytes.len() as u64
     }

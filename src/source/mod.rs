@@ -12,6 +12,8 @@ mod memory;
 mod options;
 mod retry;
 mod secret;
+#[cfg(target_os = "linux")]
+mod window;
 
 pub(crate) use client::content_length;
 pub use client::{Client, Headers};
@@ -44,6 +46,12 @@ pub trait ByteSource: Send + Sync {
 
     /// The file's length in bytes, as its keeper states it.
     fn size(&self) -> u64;
+
+    /// Whether the bytes are at hand, so that several streams at a time take threads to read and not
+    /// connections.
+    fn is_local(&self) -> bool {
+        false
+    }
 
     /// Streams the bytes of `range`, which must lie inside the file.
     fn stream(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>>;
