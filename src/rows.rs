@@ -53,6 +53,11 @@ impl RowBlock {
         self.rows().nth(at)
     }
 
+    /// The bytes of each row.
+    pub fn row_bytes(&self) -> usize {
+        self.row_bytes
+    }
+
     /// The bytes of all rows.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -1,5 +1,11 @@
 //! BLAKE3 of rows. The only file that imports `blake3`.
+//!
+//! BLAKE3 hashes chunks of 1,024 bytes, several at a time, then pairs of their values up to the root.
+//! A row has few chunks, so that one row at a time leaves most of a vector empty. Rows of a matrix
+//! are all of one length: here each lane of the vector takes a row of its own.
 
+use blake3::platform::{self, MAX_SIMD_DEGREE, Platform};
+use blake3::{BLOCK_LEN, CHUNK_LEN, IncrementCounter, OUT_LEN};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::fmt;
 use std::str::FromStr;
@@ -15,11 +21,33 @@ impl Digest {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
+    /// The digests of rows that lie one after another: [`of`](Self::of) each, but several at a time.
+    /// A row has at least one byte.
+    pub fn of_rows(bytes: &[u8], row_bytes: usize) -> Vec<Self> {
+        Self::of_rows_on(Platform::detect(), bytes, row_bytes.max(1))
+    }
+
+    fn of_rows_on(platform: Platform, bytes: &[u8], row_bytes: usize) -> Vec<Self> {
+        let mut lanes = Lanes::new(platform, row_bytes);
+        let mut digests = Vec::with_capacity(bytes.len() / row_bytes);
+        for rows in bytes.chunks(lanes.count * row_bytes) {
+            if rows.len() / row_bytes < lanes.worth_it() {
+                digests.extend(rows.chunks_exact(row_bytes).map(Self::of));
+            } else {
+                digests.extend(lanes.hash(rows).iter().copied().map(Self));
+            }
+        }
+        digests
+    }
+
     /// The digest over many digests, in their order.
     pub fn of_all(digests: &[Self]) -> Self {
         let mut hasher = blake3::Hasher::new();
-        for digest in digests {
-            hasher.update(&digest.0);
+        let mut bytes = Vec::with_capacity(OUT_LEN * DIGESTS_AT_A_TIME.min(digests.len()));
+        for digests in digests.chunks(DIGESTS_AT_A_TIME) {
+            bytes.clear();
+            bytes.extend(digests.iter().flat_map(|digest| digest.0));
+            hasher.update(&bytes);
         }
         Self(*hasher.finalize().as_bytes())
     }
@@ -36,6 +64,162 @@ impl Digest {
     /// The first twelve hex digits, by which a group is called.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()
+    }
+}
+
+/// So many are gathered before they are hashed: enough for the hasher's own vectors.
+const DIGESTS_AT_A_TIME: usize = 2048;
+
+/// What BLAKE3 starts from, and its flags, by their names in its specification.
+const IV: [u32; 8] = [
+    0x6a09_e667,
+    0xbb67_ae85,
+    0x3c6e_f372,
+    0xa54f_f53a,
+    0x510e_527f,
+    0x9b05_688c,
+    0x1f83_d9ab,
+    0x5be0_cd19,
+];
+const CHUNK_START: u8 = 1;
+const CHUNK_END: u8 = 2;
+const PARENT: u8 = 4;
+const ROOT: u8 = 8;
+
+/// The value of a chunk, or of the pairs above it.
+type Value = [u8; OUT_LEN];
+
+/// Rows side by side, one in each lane of the platform's vector.
+struct Lanes {
+    platform: Platform,
+    count: usize,
+    row_bytes: usize,
+    chunks: usize,
+    /// Of the first chunk of each row, then of the second of each, and so on.
+    values: Vec<Value>,
+    /// Two values to be made one, next to each other.
+    pairs: Vec<Value>,
+}
+
+impl Lanes {
+    fn new(platform: Platform, row_bytes: usize) -> Self {
+        Self {
+            platform,
+            count: platform.simd_degree(),
+            row_bytes,
+            chunks: row_bytes.div_ceil(CHUNK_LEN),
+            values: Vec::new(),
+            pairs: Vec::new(),
+        }
+    }
+
+    /// How many rows have to be there. Fewer are faster one at a time, the sooner the more chunks
+    /// they have, because chunks of one row fill lanes too; and a single lane is no vector.
+    fn worth_it(&self) -> usize {
+        (self.count / 4 + self.chunks).min(self.count * 3 / 4).max(2)
+    }
+
+    /// The digests of at least one row and at most as many as there are lanes.
+    fn hash(&mut self, rows: &[u8]) -> &[Value] {
+        let (count, present) = (self.count, rows.len() / self.row_bytes);
+        self.values.resize(self.chunks * count, [0; OUT_LEN]);
+        for (chunk, values) in self.values.chunks_exact_mut(count).enumerate() {
+            let from = chunk * CHUNK_LEN;
+            let to = self.row_bytes.min(from + CHUNK_LEN);
+            // Lanes without a row repeat the last: a full vector is faster than narrower ones.
+            let parts: [&[u8]; MAX_SIMD_DEGREE] = std::array::from_fn(|lane| {
+                let at = lane.min(present - 1) * self.row_bytes;
+                &rows[at + from..at + to]
+            });
+            let end = if self.chunks == 1 { CHUNK_END | ROOT } else { CHUNK_END };
+            hash_chunks(self.platform, &parts[..count], chunk as u64, end, values);
+        }
+        let mut left = self.chunks;
+        while left > 1 {
+            left = self.pair(left);
+        }
+        &self.values[..present]
+    }
+
+    /// One level of the tree: of so many values a row, each two become one, and an odd one stays.
+    /// How many are left.
+    fn pair(&mut self, values: usize) -> usize {
+        let (count, parents) = (self.count, values / 2);
+        self.pairs.clear();
+        for two in self.values[..2 * parents * count].chunks_exact(2 * count) {
+            let (first, second) = two.split_at(count);
+            self.pairs.extend(first.iter().zip(second).flat_map(|(a, b)| [a, b]));
+        }
+        let blocks: Vec<&[u8; BLOCK_LEN]> =
+            self.pairs.as_flattened().as_chunks().0.iter().collect();
+        let flags = if values == 2 { PARENT | ROOT } else { PARENT };
+        let out = self.values[..parents * count].as_flattened_mut();
+        self.platform.hash_many(&blocks, &IV, 0, IncrementCounter::No, flags, 0, 0, out);
+        self.values.copy_within(2 * parents * count.., parents * count);
+        let left = values - parents;
+        self.values.truncate(left * count);
+        left
+    }
+}
+
+/// The values of one chunk of each row; all are of one length, at most a chunk's.
+fn hash_chunks(platform: Platform, parts: &[&[u8]], chunk: u64, end: u8, values: &mut [Value]) {
+    let length = parts[0].len();
+    let (blocks, rest) = (length / BLOCK_LEN, length % BLOCK_LEN);
+    let whole = Whole { platform, chunk, end: if rest == 0 { end } else { 0 } };
+    // The lengths are types to `hash_many`.
+    match blocks {
+        0 => {}
+        1 => whole.hash::<64>(parts, values),
+        2 => whole.hash::<128>(parts, values),
+        3 => whole.hash::<192>(parts, values),
+        4 => whole.hash::<256>(parts, values),
+        5 => whole.hash::<320>(parts, values),
+        6 => whole.hash::<384>(parts, values),
+        7 => whole.hash::<448>(parts, values),
+        8 => whole.hash::<512>(parts, values),
+        9 => whole.hash::<576>(parts, values),
+        10 => whole.hash::<640>(parts, values),
+        11 => whole.hash::<704>(parts, values),
+        12 => whole.hash::<768>(parts, values),
+        13 => whole.hash::<832>(parts, values),
+        14 => whole.hash::<896>(parts, values),
+        15 => whole.hash::<960>(parts, values),
+        _ => whole.hash::<CHUNK_LEN>(parts, values),
+    }
+    if rest == 0 {
+        return;
+    }
+    // A block that is not full has no lanes to go into.
+    for (part, value) in parts.iter().zip(values) {
+        let (mut words, flags) = match blocks {
+            0 => (IV, CHUNK_START | end),
+            _ => (platform::words_from_le_bytes_32(value), end),
+        };
+        let mut block = [0; BLOCK_LEN];
+        block[..rest].copy_from_slice(&part[length - rest..]);
+        platform.compress_in_place(&mut words, &block, rest as u8, chunk, flags);
+        *value = platform::le_bytes_from_words_32(&words);
+    }
+}
+
+/// The whole blocks of one chunk of each row.
+struct Whole {
+    platform: Platform,
+    chunk: u64,
+    /// What is said with the last of them.
+    end: u8,
+}
+
+impl Whole {
+    fn hash<const N: usize>(&self, parts: &[&[u8]], values: &mut [Value]) {
+        let mut inputs = [&[0; N]; MAX_SIMD_DEGREE];
+        for (input, part) in inputs.iter_mut().zip(parts) {
+            *input = &part.as_chunks().0[0];
+        }
+        let (inputs, out) = (&inputs[..parts.len()], values.as_flattened_mut());
+        let counter = IncrementCounter::No;
+        self.platform.hash_many(inputs, &IV, self.chunk, counter, 0, CHUNK_START, self.end, out);
     }
 }
 
@@ -83,6 +267,76 @@ impl<'de> Deserialize<'de> for Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every platform of `hash_many` that this machine has.
+    fn platforms() -> Vec<Platform> {
+        let mut platforms = vec![Platform::portable(), Platform::detect()];
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        platforms.extend([Platform::sse2(), Platform::sse41(), Platform::avx2()].iter().flatten());
+        platforms
+    }
+
+    /// Bytes of which no two stretches are alike.
+    fn noise(length: usize) -> Vec<u8> {
+        let mut state = 1u64;
+        let mut next = || {
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        (0..length).map(|_| next()).collect()
+    }
+
+    /// Rows of this width, so many at a time, hashed side by side on every platform.
+    fn check(noise: &[u8], width: usize, counts: &[usize]) {
+        let most = counts.iter().max().unwrap();
+        let alone: Vec<Digest> = noise.chunks_exact(width).take(*most).map(Digest::of).collect();
+        for platform in platforms() {
+            for &count in counts {
+                let rows = &noise[..count * width];
+                assert!(
+                    Digest::of_rows_on(platform, rows, width) == alone[..count],
+                    "{count} rows of {width} bytes on {platform:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn rows_side_by_side_have_the_digests_of_rows_alone() {
+        let noise = noise(64 * 20_480);
+        let counts = [0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 32, 33, 64];
+        for width in (64..=20_480).step_by(64) {
+            check(&noise, width, &counts);
+        }
+        // What is no multiple of a block, every width up to a few blocks, then around the seams.
+        let odd = (1..200).chain((200..5_000).step_by(13));
+        let seams =
+            (1_024..5_000).step_by(1_024).flat_map(|chunk| [chunk - 1, chunk + 1, chunk + 63]);
+        for width in odd.chain(seams) {
+            check(&noise, width, &[1, 4, 7, 16, 21]);
+        }
+    }
+
+    #[test]
+    fn a_row_of_many_chunks_has_the_digest_of_the_row_alone() {
+        let noise = noise(64 << 20);
+        for width in [48 << 10, 65_537, 100_000, 1 << 20, (1 << 20) + 1_024, (1 << 20) + 12_345] {
+            check(&noise, width, &[1, 3, 4, 9, 16, 19]);
+        }
+        // The widest rows there are: 2^14 chunks.
+        for width in [(16 << 20) - 1_000, 16 << 20] {
+            check(&noise, width, &[1, 4]);
+        }
+    }
+
+    #[test]
+    fn the_digest_over_digests_does_not_depend_on_the_pieces() {
+        for count in [0, 1, DIGESTS_AT_A_TIME - 1, DIGESTS_AT_A_TIME, 2 * DIGESTS_AT_A_TIME + 5] {
+            let digests = Digest::of_rows(&noise(3 * count), 3);
+            let bytes: Vec<u8> = digests.iter().flat_map(|digest| digest.0).collect();
+            assert_eq!(Digest::of_all(&digests), Digest::of(&bytes));
+        }
+    }
 
     #[test]
     fn a_digest_is_blake3_in_hex_and_back() {

@@ -12,6 +12,7 @@ use crate::observe::{Event, Observer};
 use crate::rows::RowBlock;
 use bytes::Bytes;
 use hashbrown::HashTable;
+use std::borrow::Cow;
 use std::collections::{HashMap, TryReserveError};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -159,10 +160,15 @@ impl Analysis for Duplicates {
 
     fn block(&mut self, block: &RowBlock) -> Result<()> {
         // Hashing is the work; the store is locked for the bookkeeping alone.
-        let stored: Vec<Digest> = block.rows().map(Digest::of).collect();
-        let values: Option<Vec<Option<Digest>>> = (self.equality == Equality::Values).then(|| {
-            let of = |row| equality::canonical(&self.dtype, row).map(|row| Digest::of(&row));
-            block.rows().map(of).collect()
+        let stored = Digest::of_rows(block.bytes(), block.row_bytes());
+        let values: Option<Vec<Digest>> = (self.equality == Equality::Values).then(|| {
+            let of = |(row, &stored)| match equality::canonical(&self.dtype, row) {
+                None => Digest::UNSEEN,
+                // Most rows are stored as their values have them.
+                Some(Cow::Borrowed(_)) => stored,
+                Some(Cow::Owned(row)) => Digest::of(&row),
+            };
+            block.rows().zip(&stored).map(of).collect()
         });
         let mut equal: Vec<(u64, u64)> = Vec::new();
         {
@@ -173,9 +179,7 @@ impl Analysis for Duplicates {
             store.seen += block.len() as u64;
             store.stored[rows.clone()].copy_from_slice(&stored);
             if let Some(values) = &values {
-                for (slot, value) in store.values[rows.clone()].iter_mut().zip(values) {
-                    *slot = value.unwrap_or(Digest::UNSEEN);
-                }
+                store.values[rows.clone()].copy_from_slice(values);
             }
             let keys = if values.is_some() { &store.values } else { &store.stored };
             for row in rows {

@@ -20,8 +20,8 @@ pub enum Equality {
     Values,
 }
 
-/// A row's bytes as its values have them: those of equal rows are equal. `None`: the row holds a
-/// NaN and equals nothing.
+/// A row's bytes as its values have them: those of equal rows are equal. Borrowed, if they are the
+/// stored ones. `None`: the row holds a NaN and equals nothing.
 pub(super) fn canonical<'r>(dtype: &Dtype, row: &'r [u8]) -> Option<Cow<'r, [u8]>> {
     match dtype {
         // Sign bit, and the largest finite magnitude or infinity; beyond it lies NaN.
@@ -99,7 +99,10 @@ fn nibbles(row: &[u8]) -> Cow<'_, [u8]> {
         let high = if byte & 0xf0 == 0x80 { 0 } else { byte & 0xf0 };
         low | high
     };
-    row.iter().map(|&byte| clear(byte)).collect::<Vec<_>>().into()
+    match row.iter().any(|&byte| clear(byte) != byte) {
+        true => row.iter().map(|&byte| clear(byte)).collect::<Vec<_>>().into(),
+        false => Cow::Borrowed(row),
+    }
 }
 
 /// Four 6-bit floats in three bytes; −0 is 32.
