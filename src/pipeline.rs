@@ -4,14 +4,15 @@
 //! caller knows what will be read and what it will cost.
 
 use crate::analysis::{
-    Both, Copies, Duplicates, Equality, Geometry, Grouping, Profile, RowProfile,
+    Both, Copies, Duplicates, Equality, Geometry, Grouping, PREFIX, Prefixes, Profile, RowProfile,
+    Suspects,
 };
 use crate::checkpoint::{Checkpoint, Chosen};
 use crate::error::{Error, Result};
 use crate::head::{Config, Located, Matrix, Names, Role, TieFlag, locate};
-use crate::observe::{Event, Observer};
+use crate::observe::{Event, Observer, Silent};
 use crate::report::{
-    ClassesPart, Cost, CrossPart, DuplicatesPart, GeometryPart, Inspection, MatrixPart,
+    ClassesPart, Cost, CrossPart, DuplicatesPart, GeometryPart, Inspection, MatrixPart, ProbePart,
     ProfilePart, Report, SCHEMA, States, Tool, Transfer,
 };
 use crate::resolve::{Hub, ModelSpec, Origin};
@@ -33,6 +34,10 @@ use place::config;
 /// Bytes of rows that are kept while a matrix is read, for the geometry of its groups. The vectors
 /// that do not fit are read again.
 const COPIES: usize = 16 << 20;
+
+/// Of how many rows one must be in doubt after a probe for all to be read: beyond that, looking at
+/// scattered rows is slower than one pass.
+const MANY: u64 = 8;
 
 /// Which matrices of a model are read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -82,6 +87,9 @@ pub struct Job {
     /// Whether every row is classed, and not the members of groups alone; without a tokenizer that
     /// is an error.
     pub classes: bool,
+    /// Whether rows of a local file are told apart by their first bytes, and those alone read whole
+    /// that this leaves in doubt. Then there is no matrix digest.
+    pub probe: bool,
     /// Whether the numbers of every row are reported, and its class where there is a tokenizer.
     pub profile: bool,
 }
@@ -100,6 +108,7 @@ impl Job {
             tokenizer: TokenizerChoice::default(),
             classes: false,
             profile: false,
+            probe: false,
         }
     }
 }
@@ -161,6 +170,7 @@ impl Survey {
             min_size: job.min_size,
             classes: job.classes,
             profile: job.profile,
+            probe: job.probe,
             states: Mutex::default(),
             connections: job.connections,
             threads: job.threads,
@@ -231,6 +241,7 @@ pub struct Prepared {
     min_size: u64,
     classes: bool,
     profile: bool,
+    probe: bool,
     states: Mutex<BTreeMap<Role, States>>,
     connections: NonZeroUsize,
     threads: NonZeroUsize,
@@ -239,6 +250,14 @@ pub struct Prepared {
     spent: Mutex<Spent>,
     #[cfg(feature = "tokenizer")]
     naming: Naming,
+}
+
+/// What was found in one matrix.
+struct Found {
+    found: Grouping,
+    profile: Option<RowProfile>,
+    placed: Placed,
+    probe: Option<ProbePart>,
 }
 
 /// Where the groups' vectors lie.
@@ -292,7 +311,7 @@ impl Prepared {
 
     /// Reads the matrix of that number and reports on its rows.
     pub async fn scan(&self, number: usize) -> Result<Report> {
-        let (matrix, source) = self
+        let (matrix, _) = self
             .matrices
             .get(number)
             .ok_or_else(|| Error::Usage { what: format!("there is no matrix {number}") })?;
@@ -302,31 +321,11 @@ impl Prepared {
             rows: matrix.rows,
             bytes: matrix.bytes(),
         });
-        let plan = self.plan(matrix, source.as_ref());
-        let observer = Arc::clone(&self.observer);
-        let duplicates = Duplicates::new(
-            matrix.rows,
-            matrix.dtype.clone(),
-            self.equality,
-            Arc::clone(&observer),
-        )?;
-        // Where classes or two matrices are held against each other, it counts which rows are zero.
-        let measured = self.profile || self.classes || self.matrices.len() > 1;
-        let (copies, profile) = match measured {
-            true => (
-                Copies::with_room(COPIES),
-                Some(Profile::new(matrix.rows, matrix.columns, &matrix.dtype)?),
-            ),
-            false => (Copies::default(), None),
+        let Found { found, profile, placed, probe } = match self.probe {
+            true => self.probe(number).await?,
+            false => self.read(number).await?,
         };
-        let both = Both(duplicates.keeping(copies.clone()), profile);
-        let (found, profile) = scan(Arc::clone(source), matrix, &plan, both, observer).await?;
         let shown = profile.as_ref().filter(|_| self.profile);
-        let place = match shown {
-            Some(profile) => self.place_groups(number, &found, &copies, profile).await?,
-            None => Placed::default(),
-        };
-        drop(copies);
         let zero = profile.as_ref().map_or(&[][..], |profile| &profile.zero);
         if self.matrices.len() > 1 {
             let states = States::new(&found, zero);
@@ -364,7 +363,7 @@ impl Prepared {
         let token = token.as_ref().map(|token| token as &dyn Fn(u64) -> _);
         let mut duplicates = DuplicatesPart::new(&found, self.equality, self.min_size, token);
         if let Some(profile) = shown {
-            duplicates = duplicates.measured(profile, &place.from_centroid);
+            duplicates = duplicates.measured(profile, &placed.from_centroid);
         }
         let by_class = classes.as_ref().map(|part: &ClassesPart| &part.rows);
         Ok(Report {
@@ -376,11 +375,74 @@ impl Prepared {
             tokenizer,
             duplicates,
             profile: shown.map(|profile| ProfilePart::new(profile, by_class)),
-            geometry: place.geometry,
+            geometry: placed.geometry,
             classes,
             matrix_digest: found.matrix_digest,
+            probe,
             transfer: self.transfer(),
         })
+    }
+
+    /// Reads every row, once.
+    async fn read(&self, number: usize) -> Result<Found> {
+        let (matrix, source) = &self.matrices[number];
+        let plan = self.plan(matrix, source.as_ref());
+        let observer = Arc::clone(&self.observer);
+        let duplicates = Duplicates::new(
+            matrix.rows,
+            matrix.dtype.clone(),
+            self.equality,
+            Arc::clone(&observer),
+        )?;
+        // Where classes or two matrices are held against each other, it counts which rows are zero.
+        let measured = self.profile || self.classes || self.matrices.len() > 1;
+        let (copies, profile) = match measured {
+            true => (
+                Copies::with_room(COPIES),
+                Some(Profile::new(matrix.rows, matrix.columns, &matrix.dtype)?),
+            ),
+            false => (Copies::default(), None),
+        };
+        let both = Both(duplicates.keeping(copies.clone()), profile);
+        let (found, profile) = scan(Arc::clone(source), matrix, &plan, both, observer).await?;
+        let placed = match &profile {
+            Some(profile) if self.profile => {
+                self.place_groups(number, &found, &copies, profile).await?
+            }
+            _ => Placed::default(),
+        };
+        Ok(Found { found, profile, placed, probe: None })
+    }
+
+    /// Reads the first bytes of every row, and those rows whole of which that does not say that they
+    /// are unlike all others; or every row, where they would be many.
+    async fn probe(&self, number: usize) -> Result<Found> {
+        let (matrix, source) = &self.matrices[number];
+        let refuse = |what: &str| Err(Error::Usage { what: what.to_owned() });
+        if !source.is_local() {
+            return refuse("only local files can be probed: a server sends whole rows in any case");
+        }
+        if self.profile || self.classes || self.matrices.len() > 1 {
+            return refuse("a probe does not read all rows, so that it measures and classes none");
+        }
+        if self.equality != Equality::Bits {
+            return refuse("a probe compares stored bits only");
+        }
+        if matrix.row_bytes <= PREFIX as u64 {
+            return self.read(number).await;
+        }
+        let plan = self.plan(matrix, source.as_ref());
+        let observer: Arc<dyn Observer> = Arc::new(Silent);
+        let prefixes = Prefixes::new(matrix.rows)?;
+        let suspects = scan(Arc::clone(source), matrix, &plan, prefixes, observer.clone()).await?;
+        let rows_read = suspects.len() as u64;
+        if rows_read > matrix.rows / MANY {
+            return self.read(number).await;
+        }
+        let second = Suspects::new(matrix.rows, suspects, Arc::clone(&self.observer));
+        let found = scan(Arc::clone(source), matrix, &plan, second, observer).await?;
+        let probe = Some(ProbePart { prefix_bytes: PREFIX as u64, rows_read });
+        Ok(Found { found, profile: None, placed: Placed::default(), probe })
     }
 
     /// The vectors of the largest groups: how far apart they are, and from the mean of all rows.

@@ -289,7 +289,7 @@ pub fn rows(bytes: &[u8]) {
                 [&parts[..1.min(parts.len())], &parts[1.min(parts.len())..]]
             )
         );
-        assert_eq!(found.matrix_digest, Digest::of_all(&stored));
+        assert_eq!(found.matrix_digest, Some(Digest::of_all(&stored)));
         assert_eq!(found.rows - found.distinct(), found.excess());
         found
     });

@@ -222,7 +222,7 @@ mod tests {
                 let found = runtime
                     .block_on(scan(Arc::new(source), &matrix, &plan, analysis, observer))
                     .unwrap();
-                assert_eq!(found.matrix_digest, Digest::of_all(&digests));
+                assert_eq!(found.matrix_digest, Some(Digest::of_all(&digests)));
                 assert_eq!(found.groups.len() as u64, rows / 5);
                 assert_eq!(found.groups[1].rows, [5, 8]);
             }

@@ -32,8 +32,8 @@ pub struct Grouping {
     pub rows: u64,
     /// All groups: size descending, then by first row.
     pub groups: Vec<Group>,
-    /// BLAKE3 over the digests of all rows' stored bytes, in row order.
-    pub matrix_digest: Digest,
+    /// BLAKE3 over the digests of all rows' stored bytes, in row order; `None` if not all were read.
+    pub matrix_digest: Option<Digest>,
 }
 
 impl Grouping {
@@ -214,14 +214,14 @@ impl Analysis for Duplicates {
             return Err(Error::format("the matrix", what));
         }
         store.first = HashTable::new();
-        let matrix_digest = Digest::of_all(&store.stored);
+        let matrix_digest = Some(Digest::of_all(&store.stored));
         let groups = groups(store.keys());
         Ok(Grouping { rows, groups, matrix_digest })
     }
 }
 
 /// The groups among the rows' keys: size descending, then by first row.
-fn groups(keys: &[Digest]) -> Vec<Group> {
+pub(super) fn groups(keys: &[Digest]) -> Vec<Group> {
     let mut order: Vec<u32> =
         (0..keys.len() as u32).filter(|&row| keys[row as usize] != Digest::UNSEEN).collect();
     // By digest, then by row: equal rows stand together, and each group ascends.
@@ -282,7 +282,7 @@ mod tests {
             prop_assert_eq!(found.excess(), found.rows - found.distinct());
             prop_assert_eq!(members, expected);
             let stored: Vec<Digest> = rows.iter().map(|row| Digest::of(row)).collect();
-            prop_assert_eq!(found.matrix_digest, Digest::of_all(&stored));
+            prop_assert_eq!(found.matrix_digest, Some(Digest::of_all(&stored)));
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod digest;
 mod duplicates;
+mod probe;
 mod element;
 mod equality;
 mod spread;
@@ -12,6 +13,7 @@ pub use digest::Digest;
 pub use duplicates::{Copies, Duplicates, Group, Grouping};
 pub use equality::Equality;
 pub use geometry::{Centre, Geometry, MAX_VECTORS};
+pub use probe::{PREFIX, Prefixes, Suspects};
 pub use profile::{Histogram, NEAR_ZERO, NormSummary, Profile, Reach, RowProfile};
 pub use spread::Spread;
 

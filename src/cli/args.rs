@@ -80,6 +80,11 @@ pub(crate) struct ScanArgs {
     #[arg(long)]
     pub(crate) profile: bool,
 
+    /// Of a local file: look at the first bytes of each row, and read whole only those rows that
+    /// this leaves in doubt. Same groups, no matrix digest
+    #[arg(long, conflicts_with_all = ["profile", "classes", "class"])]
+    pub(crate) probe: bool,
+
     /// Class every row, not the members of groups alone; needs a tokenizer
     #[arg(long, conflicts_with = "no_tokenizer")]
     pub(crate) classes: bool,

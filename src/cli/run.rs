@@ -147,6 +147,7 @@ fn job(args: &ScanArgs, hub: &Hub) -> Result<Job> {
     let mut job = model_job(&args.model, hub)?;
     job.equality = args.equality.into();
     job.min_size = args.min_size;
+    job.probe = args.probe;
     job.profile = args.profile;
     job.classes = args.classes || !args.class.is_empty();
     job.tokenizer = match (&args.tokenizer, args.no_tokenizer) {

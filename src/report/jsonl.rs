@@ -6,8 +6,8 @@
 
 use super::json::line;
 use super::{
-    ClassesPart, CrossPart, DuplicatesPart, GeometryPart, GroupPart, MatrixPart, ProfilePart,
-    Report, SCHEMA, TokenizerPart, Tool, Transfer,
+    ClassesPart, CrossPart, DuplicatesPart, GeometryPart, GroupPart, MatrixPart, ProbePart,
+    ProfilePart, Report, SCHEMA, TokenizerPart, Tool, Transfer,
 };
 use crate::analysis::Digest;
 use crate::resolve::Origin;
@@ -34,7 +34,8 @@ struct Summary<'a> {
     classes: Option<&'a ClassesPart>,
     profile: Option<&'a ProfilePart>,
     geometry: Option<GeometryPart>,
-    matrix_digest: Digest,
+    matrix_digest: Option<Digest>,
+    probe: Option<ProbePart>,
     transfer: Transfer,
 }
 
@@ -64,6 +65,7 @@ pub fn finish(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         profile: report.profile.as_ref(),
         geometry: report.geometry,
         matrix_digest: report.matrix_digest,
+        probe: report.probe,
         transfer: report.transfer,
     };
     line(&Line::Summary(Box::new(summary)), out)

@@ -1,6 +1,6 @@
 //! The report for a page or a comment.
 
-use super::text::{count, emittable, named, origin, plural, size};
+use super::text::{count, emittable, named, origin, plural, probed, size};
 use super::{Render, Report, Reports, numbers};
 use crate::quote;
 use std::io::{self, Write};
@@ -59,7 +59,11 @@ impl Markdown {
             let sizes = format!("{}, {mean:.1}, {median:.1}", count(largest));
             row("Largest, mean, median", &sizes)?;
         }
-        row("Matrix digest", &code(&report.matrix_digest.to_string()))?;
+        match (report.matrix_digest, report.probe) {
+            (Some(digest), _) => row("Matrix digest", &code(&digest.to_string()))?,
+            (None, Some(probe)) => row("Probed", &probed(&probe))?,
+            (None, None) => {}
+        }
         for warning in &report.warnings {
             writeln!(out, "\n> **Warning:** {}", cell(warning))?;
         }

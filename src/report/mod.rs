@@ -62,8 +62,11 @@ pub struct Report {
     /// Where the groups' vectors lie; `null` too where there is no group, or none that is finite.
     #[serde(default)]
     pub geometry: Option<GeometryPart>,
-    /// BLAKE3 over the digests of all rows' stored bytes, in row order.
-    pub matrix_digest: Digest,
+    /// BLAKE3 over the digests of all rows' stored bytes, in row order; `null` if not all were read.
+    pub matrix_digest: Option<Digest>,
+    /// What was read, where rows were probed and not all read whole.
+    #[serde(default)]
+    pub probe: Option<ProbePart>,
     /// What it cost.
     pub transfer: Transfer,
 }
@@ -151,6 +154,15 @@ pub struct TokenizerPart {
     pub size: u64,
     /// Rows past its last id.
     pub padding_rows: u64,
+}
+
+/// How rows were told apart without reading all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbePart {
+    /// Bytes of each row that were looked at first.
+    pub prefix_bytes: u64,
+    /// Rows that were then read whole, because another has the same prefix.
+    pub rows_read: u64,
 }
 
 /// The groups of equal rows. The figures describe the whole matrix; the list may leave out small
@@ -403,7 +415,7 @@ mod tests {
             Group { digest: Digest::of(b"x"), rows }
         };
         let groups: Vec<Group> = sizes.iter().map(&mut group).collect();
-        let found = Grouping { rows: 100, groups, matrix_digest: Digest::of(b"m") };
+        let found = Grouping { rows: 100, groups, matrix_digest: None };
         DuplicatesPart::new(&found, Equality::Bits, min_size, None)
     }
 

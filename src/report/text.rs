@@ -1,6 +1,6 @@
 //! The report for a reader at a terminal of 80 columns.
 
-use super::{GroupPart, Render, Report, Reports, numbers};
+use super::{GroupPart, ProbePart, Render, Report, Reports, numbers};
 use crate::analysis::Equality;
 use crate::head::Role;
 use crate::quote;
@@ -188,7 +188,11 @@ impl Text {
             }
             None => writeln!(out, "No singularities detected.")?,
         }
-        writeln!(out, "Matrix digest: {}", report.matrix_digest)?;
+        match (report.matrix_digest, report.probe) {
+            (Some(digest), _) => writeln!(out, "Matrix digest: {digest}")?,
+            (None, Some(probe)) => wrapped("Probed: ", &probed(&probe), out)?,
+            (None, None) => writeln!(out, "Matrix digest: none")?,
+        }
         let transfer = &report.transfer;
         if transfer.requests > 0 {
             write!(
@@ -255,6 +259,13 @@ pub(super) fn named(token: &Token) -> String {
             text
         }
     }
+}
+
+/// What a probe read, and what it cannot say.
+pub(super) fn probed(probe: &ProbePart) -> String {
+    let rows = plural(usize::try_from(probe.rows_read).unwrap_or(usize::MAX), "row");
+    let (prefix, read) = (count(probe.prefix_bytes), count(probe.rows_read));
+    format!("{prefix} bytes of each row, and {read} {rows} whole; so there is no matrix digest")
 }
 
 /// The members that the tokenizer can emit, where there are any: the first of them by name.

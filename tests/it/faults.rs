@@ -527,7 +527,7 @@ fn decent(context: &str, log: &[Request]) {
 }
 
 /// The finding that a scan without faults has, of either layout.
-fn clean() -> (&'static Digest, &'static DuplicatesPart) {
+fn clean() -> (&'static Option<Digest>, &'static DuplicatesPart) {
     static CLEAN: std::sync::LazyLock<Report> = std::sync::LazyLock::new(|| {
         let [tied, shards] = [Layout::Tied, Layout::TwoShards]
             .map(|layout| World::new(layout.builder()).survey("org/m", 3).0.unwrap());

@@ -15,6 +15,9 @@ mod classes;
 // The numbers of rows: norms, special rows, distances, head against embedding.
 mod profile;
 
+// Rows told apart by their first bytes.
+mod probe;
+
 // What is sent over the wire when nothing goes wrong: which requests, to whom, for which bytes.
 mod requests;
 
