@@ -2,6 +2,7 @@
 //!
 //! ```console
 //! $ cargo bench --no-default-features --bench digest
+//! $ cargo bench --no-default-features --bench digest -- grouping    # the second part alone
 //! ```
 //!
 //! By width of a row, in blocks as a server sends them and as a file is read: one row at a time, side
@@ -17,6 +18,7 @@ use singularity_survey::checkpoint::Dtype;
 use singularity_survey::observe::Silent;
 use singularity_survey::rows::{RowBlock, RowFramer};
 use std::hint::black_box;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,6 +36,22 @@ const TURNS: usize = 9;
 const EVERY: u64 = 64;
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(rows) = arguments.first().and_then(|rows| rows.parse().ok()) {
+        return grouping(rows);
+    }
+    if !arguments.iter().any(|argument| argument == "grouping") {
+        hashing();
+    }
+    println!("Grouping");
+    println!("      rows  ns/row  bytes/row");
+    for rows in ["151936", "917505", "1000000", "10000000"] {
+        // A process for each, because memory that was given back once hides what is taken next.
+        Command::new(std::env::current_exe().unwrap()).arg(rows).status().unwrap();
+    }
+}
+
+fn hashing() {
     let noise: Vec<u8> = (0..BYTES as u64 / 8).flat_map(|n| mixed(n).to_le_bytes()).collect();
     for (block, what) in [(192 << 10, "a server"), (1 << 20, "a file")] {
         println!("Blocks of {} KiB, as from {what}, GB/s", block >> 10);
@@ -42,11 +60,6 @@ fn main() {
             widths(&noise, width, block);
         }
         println!();
-    }
-    println!("Grouping");
-    println!("      rows  ns/row  bytes/row");
-    for rows in [151_936, 917_505, 1_000_000, 10_000_000] {
-        grouping(rows);
     }
 }
 

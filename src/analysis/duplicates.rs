@@ -1,17 +1,18 @@
 //! Rows to digests, digests to groups, in a fixed order.
 //!
-//! Kept per row: 32 bytes of digest, four bytes of index and its load; under equality of values
-//! another 32 bytes, because the matrix's own digest is always over the stored bytes.
+//! Kept per row: 32 bytes of digest, six bytes of table and one bit; under equality of values another
+//! 32 bytes, because the matrix's own digest is always over the stored bytes. When all rows have been
+//! seen, the table goes before the rows inside groups are sorted, four bytes for each of them.
 
 use super::Analysis;
 use super::digest::Digest;
 use super::equality::{self, Equality};
+use super::first::{FirstRows, claim};
 use crate::checkpoint::Dtype;
 use crate::error::{Error, Result};
 use crate::observe::{Event, Observer};
 use crate::rows::RowBlock;
 use bytes::Bytes;
-use hashbrown::HashTable;
 use std::borrow::Cow;
 use std::collections::{HashMap, TryReserveError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -104,10 +105,24 @@ struct Store {
     /// Of each row's values; empty where bits decide. A row that holds a NaN stays unseen.
     values: Vec<Digest>,
     /// The first row of each value, in order of arrival.
-    first: HashTable<u32>,
+    first: FirstRows,
+    /// A bit for each row, set where another row has its value.
+    grouped: Vec<u64>,
 }
 
 impl Store {
+    fn new(rows: u32, equality: Equality) -> Result<Self, TryReserveError> {
+        let count = rows as usize;
+        let values = if equality == Equality::Values { count } else { 0 };
+        Ok(Self {
+            seen: 0,
+            stored: claim(count, Digest::UNSEEN)?,
+            values: claim(values, Digest::UNSEEN)?,
+            first: FirstRows::new(rows)?,
+            grouped: claim(count.div_ceil(64), 0)?,
+        })
+    }
+
     fn keys(&self) -> &[Digest] {
         if self.values.is_empty() { &self.stored } else { &self.values }
     }
@@ -121,18 +136,8 @@ impl Duplicates {
         equality: Equality,
         observer: Arc<dyn Observer>,
     ) -> Result<Self> {
-        let claim = || -> Result<Store, TryReserveError> {
-            let count = usize::try_from(rows).unwrap_or(usize::MAX);
-            let unseen = || -> Result<Vec<Digest>, TryReserveError> {
-                let mut digests = Vec::new();
-                digests.try_reserve_exact(count)?;
-                digests.resize(count, Digest::UNSEEN);
-                Ok(digests)
-            };
-            let values = if equality == Equality::Values { unseen()? } else { Vec::new() };
-            Ok(Store { seen: 0, stored: unseen()?, values, first: HashTable::new() })
-        };
-        let store = claim().map_err(|_| Error::Usage {
+        let store = u32::try_from(rows).ok().and_then(|rows| Store::new(rows, equality).ok());
+        let store = store.ok_or_else(|| Error::Usage {
             what: format!("the digests of {rows} rows do not fit into memory"),
         })?;
         let (copies, store) = (Copies::default(), Arc::new(Mutex::new(store)));
@@ -183,17 +188,13 @@ impl Analysis for Duplicates {
             }
             let keys = if values.is_some() { &store.values } else { &store.stored };
             for row in rows {
-                let digest = keys[row];
-                if digest == Digest::UNSEEN {
+                if keys[row] == Digest::UNSEEN {
                     continue;
                 }
-                let same = |&other: &u32| keys[other as usize] == digest;
-                match store.first.find(digest.key(), same) {
-                    Some(&other) => equal.push((row as u64, u64::from(other))),
-                    None => {
-                        // Rows are fewer than 2^32, as the matrix was checked.
-                        let key = |&other: &u32| keys[other as usize].key();
-                        store.first.insert_unique(digest.key(), row as u32, key);
+                if let Some(first) = store.first.first(row as u32, keys) {
+                    equal.push((row as u64, u64::from(first)));
+                    for row in [row, first as usize] {
+                        store.grouped[row / 64] |= 1 << (row % 64);
                     }
                 }
             }
@@ -213,17 +214,31 @@ impl Analysis for Duplicates {
             let what = format!("{} of {rows} rows were read", store.seen);
             return Err(Error::format("the matrix", what));
         }
-        store.first = HashTable::new();
         let matrix_digest = Some(Digest::of_all(&store.stored));
-        let groups = groups(store.keys());
+        // Its memory is given back before the next is taken.
+        store.first = FirstRows::default();
+        let groups = groups(store.keys(), members(&store.grouped));
         Ok(Grouping { rows, groups, matrix_digest })
     }
 }
 
-/// The groups among the rows' keys: size descending, then by first row.
-pub(super) fn groups(keys: &[Digest]) -> Vec<Group> {
-    let mut order: Vec<u32> =
-        (0..keys.len() as u32).filter(|&row| keys[row as usize] != Digest::UNSEEN).collect();
+/// The rows whose bit is set, ascending.
+fn members(grouped: &[u64]) -> Vec<u32> {
+    // Their number is counted before, so that the list does not grow by doubling.
+    let count: u32 = grouped.iter().map(|bits| bits.count_ones()).sum();
+    let mut members = Vec::with_capacity(count as usize);
+    for (at, &bits) in (0..).zip(grouped) {
+        let mut rest = bits;
+        while rest != 0 {
+            members.push(64 * at + rest.trailing_zeros());
+            rest &= rest - 1;
+        }
+    }
+    members
+}
+
+/// The groups among some rows, by their keys: size descending, then by first row.
+pub(super) fn groups(keys: &[Digest], mut order: Vec<u32>) -> Vec<Group> {
     // By digest, then by row: equal rows stand together, and each group ascends.
     order.sort_unstable_by_key(|&row| (keys[row as usize], row));
     let mut groups: Vec<Group> = order

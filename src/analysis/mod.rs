@@ -2,9 +2,10 @@
 
 mod digest;
 mod duplicates;
+mod first;
+mod equality;
 mod probe;
 mod element;
-mod equality;
 mod spread;
 mod profile;
 mod geometry;

@@ -128,7 +128,8 @@ impl Analysis for Suspects {
     fn finish(self) -> Result<Grouping> {
         let store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         whole(store.seen, self.rows)?;
-        let mut groups = duplicates::groups(&store.digests);
+        let mut groups =
+            duplicates::groups(&store.digests, (0..store.digests.len() as u32).collect());
         for Group { rows, .. } in &mut groups {
             rows.iter_mut().for_each(|row| *row = self.suspects[*row as usize].into());
             for &row in &rows[1..] {
@@ -249,7 +250,7 @@ mod tests {
                 second.fork().block(block).unwrap();
             }
             let digests: Vec<Digest> = matrix.chunks(width).map(Digest::of).collect();
-            prop_assert_eq!(second.finish().unwrap().groups, duplicates::groups(&digests));
+            prop_assert_eq!(second.finish().unwrap().groups, duplicates::groups(&digests, (0..digests.len() as u32).collect()));
         }
     }
 
