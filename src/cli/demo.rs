@@ -13,7 +13,7 @@ use singularity_survey::standin::{Host, Repository, StandIn};
 /// The name under which the stand-in serves the model.
 const MODEL: &str = "demo/dead-vocabulary";
 
-/// The model's files: a small checkpoint with dead vocabulary of several kinds.
+/// The model's files: a small model that was trained until its dead vocabulary had become one.
 const FILES: [(&str, &[u8]); 5] = [
     ("config.json", include_bytes!("../../fixtures/models/demo/config.json")),
     (
@@ -46,7 +46,7 @@ pub(crate) async fn demo() -> Result<()> {
         .parse()
         .map_err(|_| Error::Usage { what: "the stand-in has no address".into() })?;
     let at = Hub { endpoint, token: None, cache: None, offline: false };
-    let cli = Cli::try_parse_from(["", MODEL, "--max-tokens", "6"])
+    let cli = Cli::try_parse_from(["", MODEL, "--classes", "--max-tokens", "6"])
         .map_err(|e| Error::Usage { what: e.to_string() })?;
     // No proxy stands between a process and itself.
     run::scan_on(&cli.scan, at, Options::default()).await?;

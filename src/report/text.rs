@@ -5,7 +5,7 @@ use crate::analysis::Equality;
 use crate::head::Role;
 use crate::quote;
 use crate::resolve::{Origin, Place};
-use crate::vocabulary::{Absent, Class, Token};
+use crate::vocabulary::{Absent, Cause, Class, Token};
 use std::io::{self, Write};
 
 /// The width that everything but names and tokens keeps to.
@@ -244,20 +244,42 @@ pub(super) fn named(token: &Token) -> String {
         }
         (Some(Class::NoToken), _) => "no token (past the tokenizer's last id)".into(),
         (class, _) => {
-            let mut text = quote::repr(&token.text);
-            if text.chars().count() > TOKEN {
-                text = text.chars().take(TOKEN).collect::<String>() + "…";
-            }
+            let mut text = cut(quote::repr(&token.text));
             if let Some(bytes) = &token.bytes {
                 let (shown, rest) = bytes.split_at_checked(HEX).unwrap_or((bytes, ""));
                 let more = if rest.is_empty() { "" } else { "…" };
                 text += &format!(" (bytes {}{more})", quote::printable(shown));
             }
-            if class == Some(Class::Special) {
-                text += " (special)";
+            if let Some(cause) = class.and_then(|class| cause(class, &token.cause)) {
+                text += &format!(" ({cause})");
             }
             text
         }
+    }
+}
+
+/// Why a token is as it is, in a few words; nothing where its text says it all.
+fn cause(class: Class, cause: &Cause) -> Option<String> {
+    Some(match class {
+        Class::Special => "special".to_owned(),
+        Class::Fragment if cause.possible == Some(false) => "in no text".to_owned(),
+        Class::Normalised => {
+            let becomes = cause.becomes.as_ref()?;
+            format!("normalised to {}", cut(quote::repr(becomes)))
+        }
+        Class::Split => format!("split in {}", cause.pieces.as_ref()?.len()),
+        Class::Unmerged => {
+            let tokens = cause.ids.as_ref()?.len();
+            format!("unmerged: {tokens} other {}", plural(tokens, "token"))
+        }
+        _ => return None,
+    })
+}
+
+fn cut(text: String) -> String {
+    match text.chars().count() > TOKEN {
+        true => text.chars().take(TOKEN).collect::<String>() + "…",
+        false => text,
     }
 }
 
