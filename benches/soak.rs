@@ -3,6 +3,7 @@
 //! ```console
 //! $ cargo bench --bench soak              # 21.5 GB, about a minute
 //! $ cargo bench --bench soak -- 100       # so many GB
+//! $ cargo bench --bench soak -- 20 calm   # nothing goes wrong: how fast it can be
 //! ```
 //!
 //! A stand-in makes the matrix as it is read; nothing is stored. One request in five goes wrong: it is
@@ -110,11 +111,17 @@ fn main() {
     let asked = std::env::args().skip(1).find_map(|argument| argument.parse::<f64>().ok());
     let rows = (asked.unwrap_or(21.5) * 1e9 / ROW_BYTES as f64) as u64;
     let bytes = rows * ROW_BYTES;
-    println!("{rows} rows, {:.1} GB; one request in {} goes wrong", bytes as f64 / 1e9, RATE / 18);
+    let faults =
+        if std::env::args().any(|argument| argument == "calm") { Vec::new() } else { faults() };
+    let wrong = match faults.len() as u64 {
+        0 => "nothing goes wrong".to_owned(),
+        kinds => format!("one request in {} goes wrong", RATE / kinds),
+    };
+    println!("{rows} rows, {:.1} GB; {wrong}", bytes as f64 / 1e9);
 
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let builder = StandIn::builder().repository(model(rows)).chunk(256 << 10);
-    let builder = faults().into_iter().fold(builder, |builder, fault| builder.fault(fault));
+    let builder = faults.into_iter().fold(builder, |builder, fault| builder.fault(fault));
     let hub = runtime.block_on(builder.start()).unwrap();
     let began = Instant::now();
     let mut child = Command::new(env!("CARGO_BIN_EXE_singularity-survey"))
@@ -158,7 +165,7 @@ fn main() {
     let broken = asked - log.iter().filter(|r| r.host == Host::Cdn).filter(whole).count();
     let links = log.iter().filter(|r| r.path().ends_with("/model.safetensors")).count();
     println!(
-        "{seconds:.0} s; {asked} ranges asked for, {broken} of them not sent whole; {links} links"
+        "{seconds:.1} s; {asked} ranges asked for, {broken} of them not sent whole; {links} links"
     );
     println!(
         "sent {:.2} GB; peak memory {:.1} MB",
