@@ -804,6 +804,7 @@ def main() -> int:
             for name in options.only or SERIES:
                 note(name)
                 SERIES[name](world)
+        print(f"\nLoad at the end: {os.getloadavg()[0]:.1f}")
     if options.write:
         written(options.write, "".join(copy.text))
     return 0
