@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -85,7 +86,7 @@ class Shape:
         return self.columns * BITS[self.dtype] // 8
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         return self.rows * self.row_bytes
 
     def __str__(self) -> str:
@@ -94,17 +95,17 @@ class Shape:
 
     def words(self) -> str:
         return (f"{self.rows:,} × {self.columns:,} {self.dtype}, rows of {self.row_bytes:,} B, "
-                f"{self.bytes / 1e6:,.0f} MB{', thin' if self.thin else ''}")
+                f"{self.size / 1e6:,.0f} MB{', thin' if self.thin else ''}")
 
     def header(self) -> bytes:
         tensor = {"dtype": self.dtype, "shape": [self.rows, self.columns],
-                  "data_offsets": [0, self.bytes]}
+                  "data_offsets": [0, self.size]}
         text = json.dumps({"model.embed_tokens.weight": tensor}).encode()
         return struct.pack("<Q", -(-len(text) // 64) * 64) + text + b" " * (-len(text) % 64)
 
     def range(self) -> str:
         start = len(self.header())
-        return f"{start}-{start + self.bytes - 1}"
+        return f"{start}-{start + self.size - 1}"
 
     def groups(self) -> list[list[int]]:
         """Members of each group, spread over the whole matrix. The last group is the largest."""
@@ -115,14 +116,14 @@ class Shape:
         rows = [at * stride % self.rows for at in range(members)]
         sizes = [max(2, members // (4 * count))] * (count - 1)
         ends = [sum(sizes[:at]) for at in range(count)] + [members]
-        return [sorted(rows[a:b]) for a, b in zip(ends, ends[1:], strict=False)]
+        return [sorted(rows[a:b]) for a, b in itertools.pairwise(ends)]
 
     def reported(self, report: bytes) -> None:
         """What is wrong has no speed."""
         groups, told = self.groups(), json.loads(report)
         found = told["duplicates"]
         same = sorted(group["rows"] for group in found["groups"]) == sorted(groups)
-        if not same or found["rows"] != self.rows or told["matrix"]["bytes"] != self.bytes:
+        if not same or found["rows"] != self.rows or told["matrix"]["bytes"] != self.size:
             sys.exit(f"the report of {self} is wrong: {found['groups_total']} groups of "
                      f"{found['members']} members, not {len(groups)} of {sum(map(len, groups))}")
 
@@ -149,7 +150,7 @@ def checkpoint(folder: pathlib.Path, shape: Shape) -> pathlib.Path:
     place = folder / "models" / str(shape)
     path = place / "model.safetensors"
     header = shape.header()
-    if path.exists() and path.stat().st_size == len(header) + shape.bytes:
+    if path.exists() and path.stat().st_size == len(header) + shape.size:
         return path
     note(f"making {shape.words()}")
     place.mkdir(parents=True, exist_ok=True)
@@ -158,20 +159,20 @@ def checkpoint(folder: pathlib.Path, shape: Shape) -> pathlib.Path:
     with open(unfinished, "w+b") as file:
         file.write(header)
         if shape.thin:
-            file.truncate(len(header) + shape.bytes)
+            file.truncate(len(header) + shape.size)
             for row in range(shape.rows):
                 os.pwrite(file.fileno(), struct.pack("<Q", row + 1),
                           len(header) + row * shape.row_bytes)
         else:
-            for at in range(0, shape.bytes, PIECE):
+            for at in range(0, shape.size, PIECE):
                 piece = hashlib.shake_128(f"{shape} {at // PIECE}".encode())
-                file.write(piece.digest(min(PIECE, shape.bytes - at)))
+                file.write(piece.digest(min(PIECE, shape.size - at)))
         file.flush()
         length = 8 if shape.thin else shape.row_bytes
         for first, *others in shape.groups():
-            row = os.pread(file.fileno(), length, len(header) + first * shape.row_bytes)
+            value = os.pread(file.fileno(), length, len(header) + first * shape.row_bytes)
             for other in others:
-                os.pwrite(file.fileno(), row, len(header) + other * shape.row_bytes)
+                os.pwrite(file.fileno(), value, len(header) + other * shape.row_bytes)
     unfinished.rename(path)
     return path
 
@@ -549,8 +550,8 @@ def throttled(world: World) -> None:
     start = len(shape.header())
     # As many bytes for each, all at a time; one shell waits for them.
     program = installed("curl")
-    cuts = [start + shape.bytes * part // 8 for part in range(9)]
-    ranges = " ".join(f"{a}-{b - 1}" for a, b in zip(cuts, cuts[1:], strict=False))
+    cuts = [start + shape.size * part // 8 for part in range(9)]
+    ranges = " ".join(f"{a}-{b - 1}" for a, b in itertools.pairwise(cuts))
     script = (f"for range in {ranges}; do {program} -s -o {os.devnull} -r $range "
               f"{world.url('throttled', shape)} & done; wait")
     eight = world.ours(shape, "--connections", "8", site="throttled")
@@ -564,22 +565,23 @@ def throttled(world: World) -> None:
 
 
 def disk(world: World) -> None:
-    for shape in world.options.shape:
+    b3sum = str(world.options.b3sum or installed("b3sum") or "")
+    if not b3sum:
+        skipped("b3sum", "it is not installed")
+    for shape, threads in itertools.product(world.options.shape, ("1", "2")):
         file = checkpoint(world.folder, shape)
-        commands = [world.ours(shape, "--threads", n) for n in ("1", "2")]
-        b3sum = installed("b3sum") if not world.options.b3sum else str(world.options.b3sum)
+        commands = [world.ours(shape, "--threads", threads)]
         yardstick = None
         if b3sum:
-            sums = [Command(f"b3sum, threads: {n}", [b3sum, "--num-threads", n, str(file)])
-                    for n in ("1", "2")]
-            yardstick, commands = sums[0], commands + sums
-        else:
-            skipped("b3sum", "it is not installed")
-        for name in ("sha256sum", "cat"):
+            yardstick = Command("b3sum", [b3sum, "--num-threads", threads, str(file)])
+            commands.append(yardstick)
+        # These have one thread in any case.
+        for name, most in [("sha256sum", 3), ("cat", 1000)] if threads == "1" else []:
             if program := installed(name):
-                commands.append(Command(name, [program, str(file)]))
+                commands.append(Command(name, [program, str(file)], most=most))
         rounds(world, commands, 1000, file)
-        table(world, f"A local file: {shape.words()}", commands, yardstick)
+        many = "2 threads" if threads == "2" else "1 thread"
+        table(world, f"A local file, {many}: {shape.words()}", commands, yardstick)
 
 
 def python(world: World) -> None:
@@ -654,7 +656,7 @@ def memory(world: World) -> None:
 def scale(world: World) -> None:
     """More than memory holds, made as it is read."""
     cargo("soak", [str(world.options.gigabytes), "calm"],
-          f"{world.options.gigabytes} GB streamed, nothing stored")
+          f"{world.options.gigabytes:g} GB streamed, nothing stored")
 
 
 def parts(world: World) -> None:
@@ -708,7 +710,8 @@ def machine(world: World) -> None:
     # The tables themselves may be what is not committed yet.
     dirty = said("git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
     interpreter = str(world.options.python)
-    versions = [said("nginx", "-v").replace("nginx version: ", ""), " ".join(said("openssl", "version").split()[:2]),
+    versions = [said("nginx", "-v").replace("nginx version: ", ""),
+                " ".join(said("openssl", "version").split()[:2]),
                 " ".join(said("curl", "--version").split()[:2]),
                 said(str(world.options.b3sum or "b3sum"), "--version"),
                 said("sha256sum", "--version"), said(interpreter, "--version")]
