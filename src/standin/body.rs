@@ -1,6 +1,7 @@
 //! How an answer's bytes leave. Comes in: a part of a file, and what a fault makes of its sending.
 //! Goes out: chunks, each made when the socket has room for it. Never holds more than one chunk.
 
+use super::crowd::Place;
 use super::repository::Content;
 use bytes::Bytes;
 use futures::stream;
@@ -42,6 +43,8 @@ pub(super) enum Stop {
 pub(super) struct Tally {
     pub(super) sent: Arc<AtomicU64>,
     pub(super) reset: Arc<AtomicBool>,
+    /// Held until the body has gone.
+    pub(super) _place: Option<Place>,
 }
 
 /// A part of the content, in chunks.

@@ -48,6 +48,8 @@ pub(super) struct Habits {
     pub(super) chunk: usize,
     /// Time between an answer's decision and its first byte.
     pub(super) latency: Duration,
+    /// Requests that the CDN serves at a time, where that has a limit.
+    pub(super) serves: Option<usize>,
     /// How long a link is good for once it is signed.
     pub(super) lifetime: Duration,
     /// How long before it is handed out a link was signed.
@@ -74,6 +76,7 @@ impl Default for Habits {
             plain: false,
             chunk: 64 << 10,
             latency: Duration::ZERO,
+            serves: None,
             lifetime: Duration::from_secs(3600),
             signed_ago: Duration::ZERO,
             signed_for_get: false,

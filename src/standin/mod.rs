@@ -37,6 +37,7 @@
 mod api;
 mod body;
 mod cdn;
+mod crowd;
 mod fault;
 mod habits;
 mod hub;
@@ -50,6 +51,7 @@ pub use habits::{HubRange, Location, Several};
 pub use log::{Host, Request};
 pub use repository::{Gating, Repository};
 
+use crowd::Crowd;
 use fault::Armed;
 use habits::Habits;
 use log::Log;
@@ -108,6 +110,12 @@ impl Builder {
     /// Waits so long before each answer.
     pub fn latency(mut self, latency: Duration) -> Self {
         self.habits.latency = latency;
+        self
+    }
+
+    /// Has the CDN serve so many requests at a time, and answer 503 to any beyond.
+    pub fn serves(mut self, requests: usize) -> Self {
+        self.habits.serves = Some(requests);
         self
     }
 
@@ -177,6 +185,7 @@ impl Builder {
             tokens: self.tokens,
             habits: self.habits,
             windows: Windows::default(),
+            crowd: Arc::new(Crowd::default()),
             started: Instant::now(),
             ports: Ports { hub: port(&hub)?, cdn: port(&cdn)?, elsewhere: port(&elsewhere)? },
             log: Log::default(),
@@ -232,6 +241,11 @@ impl StandIn {
         self.shared.log.clear();
     }
 
+    /// The most requests that the CDN has served at a time.
+    pub fn most_at_a_time(&self) -> usize {
+        self.shared.crowd.most()
+    }
+
     /// Body bytes that all listeners have sent.
     pub fn bytes_sent(&self) -> u64 {
         self.log().iter().map(|request| request.sent).sum()
@@ -245,6 +259,7 @@ struct Shared {
     tokens: Vec<String>,
     habits: Habits,
     windows: Windows,
+    crowd: Arc<Crowd>,
     started: Instant,
     ports: Ports,
     log: Log,

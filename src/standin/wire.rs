@@ -120,9 +120,14 @@ async fn answer(
         let since = at.duration_since(shared.started);
         faults.iter_mut().find_map(|fault| fault.strike(host, entry.path(), ranged, since))
     };
+    let place = match host {
+        Host::Cdn => shared.crowd.enter(shared.habits.serves),
+        Host::Hub | Host::Elsewhere => None,
+    };
     let stray = host != Host::Hub && entry.header("authorization").is_some();
     let mut answer = match (&action, host) {
         _ if stray => Answer::text(400, "a token was sent where it does not belong"),
+        (_, Host::Cdn) if place.is_none() => Answer::text(503, "too many connections"),
         (Some(Action::Refuse | Action::ResetBeforeHeaders), _) => {
             reset.store(matches!(action, Some(Action::ResetBeforeHeaders)), Relaxed);
             shared.log.add(entry);
@@ -148,7 +153,7 @@ async fn answer(
     };
     let delivery = action.map_or_else(Delivery::default, |action| action.spoil(&mut answer));
     entry.status = answer.status;
-    let tally = Tally { sent: shared.log.add(entry), reset };
+    let tally = Tally { sent: shared.log.add(entry), reset, _place: place };
 
     let mut response = Response::builder()
         .status(StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
