@@ -19,8 +19,10 @@ use crate::resolve::{Hub, ModelSpec, Origin};
 use crate::scan::{Plan, rows_again, scan};
 use crate::source::{ByteSource, Client, Options};
 use bytes::Bytes;
+use futures::future::{Either, select};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -131,25 +133,35 @@ impl Survey {
     /// Goes from a model's name to its matrices, reading nothing but headers and small files.
     pub async fn prepare(&self, job: &Job) -> Result<Prepared> {
         let started = Instant::now();
-        let mut warnings = Vec::new();
-        let mut warn = |message: String| {
+        let warnings = Mutex::new(Vec::new());
+        let warn = |message: String| {
             self.observer.event(&Event::Warning { message: &message });
-            warnings.push(message);
+            warnings.lock().unwrap_or_else(PoisonError::into_inner).push(message);
         };
 
-        // The first file pins the revision for all that follow.
+        // The first answer pins the revision for all that follow.
         let place = self.place(&job.model, job.file.as_deref())?;
-        let config = config(&place, &mut warn).await?;
-        #[cfg(feature = "tokenizer")]
-        let naming = Naming::start(self, job, &place)?;
-
-        let chosen = Chosen {
-            folder: &place.folder,
-            file: place.file.as_deref(),
-            tensor: matches!(job.which, Which::Tensor(_)),
+        let mut of_config = |message| warn(message);
+        let config = config(&place, &mut of_config);
+        let files = async {
+            #[cfg(feature = "tokenizer")]
+            let naming = Naming::start(self, job, &place)?;
+            #[cfg(not(feature = "tokenizer"))]
+            let naming = ();
+            let chosen = Chosen {
+                folder: &place.folder,
+                file: place.file.as_deref(),
+                tensor: matches!(job.which, Which::Tensor(_)),
+            };
+            let snapshot = Arc::clone(&place.snapshot);
+            let checkpoint =
+                Checkpoint::find(snapshot, chosen, &mut |message| warn(message)).await?;
+            Ok((naming, checkpoint))
         };
-        let snapshot = Arc::clone(&place.snapshot);
-        let mut checkpoint = Checkpoint::find(snapshot, chosen, &mut warn).await?;
+        let pinned = place.snapshot.pinned();
+        let (config, (naming, mut checkpoint)) = after(pinned, config, files).await?;
+        #[cfg(not(feature = "tokenizer"))]
+        let () = naming;
         let model = place.snapshot.origin().id;
         let located = choose(&job.which, &mut checkpoint, &config, &model).await?;
 
@@ -164,7 +176,7 @@ impl Survey {
             origin: place.snapshot.origin(),
             matrices,
             tie_flags: config.tie_flags(),
-            warnings,
+            warnings: warnings.into_inner().unwrap_or_else(PoisonError::into_inner),
             checkpoint_bytes: checkpoint.total_bytes(),
             equality: job.equality,
             min_size: job.min_size,
@@ -188,6 +200,19 @@ impl Survey {
         }
         let client = Client::new(self.options.clone())?;
         Ok(self.client.get_or_init(|| client).clone())
+    }
+}
+
+/// What two steps bring, of which the second begins as soon as it may, or the first has ended.
+async fn after<A, B>(
+    may: impl Future<Output = ()> + Unpin,
+    first: impl Future<Output = Result<A>>,
+    second: impl Future<Output = Result<B>>,
+) -> Result<(A, B)> {
+    let mut first = pin!(first);
+    match select(first.as_mut(), may).await {
+        Either::Left((first, _)) => Ok((first?, second.await?)),
+        Either::Right(_) => futures::try_join!(first, second),
     }
 }
 

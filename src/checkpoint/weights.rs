@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::quote;
 use crate::resolve::Snapshot;
 use crate::source::ByteSource;
+use futures::StreamExt as _;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -46,6 +47,9 @@ pub struct Chosen<'a> {
     /// Whether a tensor was named, so that a single shard is enough.
     pub tensor: bool,
 }
+
+/// Headers that are read at a time.
+const HEADERS: usize = 4;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -176,17 +180,32 @@ impl Checkpoint {
 
     /// Reads the header of an opened file, and keeps it.
     async fn header(&mut self, file: &str, source: Arc<dyn ByteSource>) -> Result<()> {
+        let opened = self.decoded(file, source).await?;
+        self.opened.insert(file.to_owned(), opened);
+        Ok(())
+    }
+
+    async fn decoded(&self, file: &str, source: Arc<dyn ByteSource>) -> Result<Opened> {
         let mut decoder = Safetensors::new(self.shown(file), source.size());
         let tensors = decode(source.as_ref(), &mut decoder).await?;
         // A header of at most 100 MB has fewer tensors than can be counted so.
         let mut by_name: Vec<u32> = (0..tensors.len() as u32).collect();
         by_name.sort_unstable_by_key(|&at| &tensors[at as usize].name);
         let (tensors, by_name) = (tensors.into(), by_name.into());
-        self.opened.insert(file.to_owned(), Opened { source, tensors, by_name });
-        Ok(())
+        Ok(Opened { source, tensors, by_name })
     }
 
-    /// Reads the headers of the files that hold these tensors.
+    /// A shard that the index names, with its header.
+    async fn shard(&self, file: &str) -> Result<Opened> {
+        let source = self.snapshot.open(&self.path(file)).await?;
+        let source = source.ok_or_else(|| {
+            let what = format!("the index names it, but it does not exist in {}", self.model());
+            Error::format(file, what)
+        })?;
+        self.decoded(file, source).await
+    }
+
+    /// Reads the headers of the files that hold these tensors, several at a time.
     pub async fn load(&mut self, tensors: &[String]) -> Result<()> {
         let Layout::Sharded(index) = &self.layout else {
             return Ok(());
@@ -199,13 +218,13 @@ impl Checkpoint {
             .collect();
         files.sort();
         files.dedup();
-        for file in files {
-            let source = self.snapshot.open(&self.path(&file)).await?;
-            let source = source.ok_or_else(|| {
-                let what = format!("the index names it, but it does not exist in {}", self.model());
-                Error::format(&file, what)
-            })?;
-            self.header(&file, source).await?;
+        let headers = {
+            let read = files.iter().map(|file| self.shard(file));
+            futures::stream::iter(read).buffered(HEADERS).collect::<Vec<_>>().await
+        };
+        // What is told of several faults does not depend on which came first.
+        for (file, opened) in files.into_iter().zip(headers) {
+            self.opened.insert(file, opened?);
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// Everything but letters, digits and `- . _ ~` is written encoded, in names and revisions alike.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -80,6 +81,8 @@ struct Repository {
     revision: String,
     /// Set by the first answer that tells it, and used in every later URL.
     commit: OnceLock<String>,
+    /// Told when it is.
+    told: Notify,
 }
 
 impl HubSnapshot {
@@ -102,7 +105,8 @@ impl HubSnapshot {
         }
         let client = if hub.offline { None } else { Some(client()?) };
         let commit = known.map(OnceLock::from).unwrap_or_default();
-        Ok(Self(Arc::new(Repository { hub, client, cache, id, revision, commit })))
+        let told = Notify::new();
+        Ok(Self(Arc::new(Repository { hub, client, cache, id, revision, commit, told })))
     }
 
     fn commit(&self) -> Option<&str> {
@@ -151,6 +155,8 @@ impl HubSnapshot {
         let endpoint = self.0.hub.endpoint.origin();
         let mut enough = |answer: &Response| {
             identity.learn(answer, false);
+            // At once, so that other files can be asked for meanwhile; held against it below.
+            let _ = self.pin(file, &identity);
             // The redirect to a file's storage is told apart by the file's own length or ETag,
             // which the storage itself would not tell.
             weights && (identity.size.is_some() || identity.etag.is_some())
@@ -183,6 +189,7 @@ impl HubSnapshot {
             return Ok(());
         };
         let pinned = self.0.commit.get_or_init(|| commit.clone());
+        self.0.told.notify_waiters();
         if pinned == commit {
             return Ok(());
         }
@@ -356,6 +363,15 @@ impl Snapshot for HubSnapshot {
             revision: Some(self.0.revision.clone()),
             commit: self.commit().map(str::to_owned),
         }
+    }
+
+    fn pinned(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let told = self.0.told.notified();
+            if self.commit().is_none() {
+                told.await;
+            }
+        })
     }
 
     fn open<'a>(&'a self, file: &'a str) -> BoxFuture<'a, Result<Option<Arc<dyn ByteSource>>>> {

@@ -30,6 +30,12 @@ pub trait Snapshot: Send + Sync {
     /// Where the files come from. The commit is known after the first answer.
     fn origin(&self) -> Origin;
 
+    /// Completes once it is known which revision the files are of, so that what is asked for then,
+    /// at a time with what told it, is of that one. Where nothing tells ahead, it never does.
+    fn pinned(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
     /// A file to be read by ranges.
     fn open<'a>(&'a self, file: &'a str) -> BoxFuture<'a, Result<Option<Arc<dyn ByteSource>>>>;
 

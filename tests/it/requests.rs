@@ -1,5 +1,6 @@
 use super::support::*;
 use singularity_survey::standin::{Action, Fault, Gating, Host, Nth, Repository, Request, StandIn};
+use std::time::{Duration, Instant};
 
 /// The requests that resolve a name: each file once, however many hops its redirect takes.
 fn resolves(log: &[Request]) -> Vec<&Request> {
@@ -213,4 +214,54 @@ fn the_demonstration_needs_nothing_and_tells_what_it_cost() {
     assert!(shown.lines().last().unwrap().contains("singularity-survey "), "{shown}");
     assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
     assert_eq!(text(&output.stderr), "");
+}
+
+/// What was asked for until the first bytes of the matrix were, each with the number of answers,
+/// one after another, that it may have waited for; each answer takes `latency`.
+fn round_trips(log: &[Request], latency: Duration) -> Vec<(usize, String)> {
+    let matrix = |r: &Request| r.range().is_some_and(|range| !range.starts_with("bytes=0-"));
+    let mut log: Vec<&Request> = log.iter().collect();
+    log.sort_by_key(|request| request.at);
+    let mut trips: Vec<(Instant, usize, String)> = Vec::new();
+    for request in log {
+        let before = trips.iter().filter(|(answered, ..)| *answered <= request.at);
+        let depth = 1 + before.map(|(_, depth, _)| *depth).max().unwrap_or(0);
+        let shown = format!("{} {}", request.method, request.path());
+        trips.push((request.at + latency, depth, shown));
+        if matrix(request) {
+            break;
+        }
+    }
+    trips.into_iter().map(|(_, depth, shown)| (depth, shown)).collect()
+}
+
+#[test]
+fn the_first_row_takes_few_round_trips() {
+    // What is asked for at a time is asked for within this time, on a busy machine too.
+    let latency = Duration::from_millis(150);
+    for (case, plain, most) in [
+        ("tied", true, 4),
+        ("two-shards", true, 5),
+        // Configuration, link, header, matrix: the commit is known from the first redirect.
+        ("tied", false, 4),
+        // Two hops for the index, and the shard's link.
+        ("two-shards", false, 6),
+    ] {
+        let builder = StandIn::builder().repository(repository(case)).latency(latency);
+        let world = World::new(if plain { builder.plain() } else { builder });
+        world.survey(&format!("org/{case}"), 8).0.unwrap();
+        let trips = round_trips(&world.hub.log(), latency);
+        assert_eq!(trips.last().unwrap().0, most, "{case}, plain: {plain}: {trips:#?}");
+    }
+}
+
+#[test]
+fn a_commit_that_is_named_spares_the_wait_for_the_first_answer() {
+    let latency = Duration::from_millis(150);
+    let repository = repository("tied");
+    let model = format!("org/tied@{}", repository.commit());
+    let world = World::new(StandIn::builder().repository(repository).latency(latency));
+    world.survey(&model, 8).0.unwrap();
+    let trips = round_trips(&world.hub.log(), latency);
+    assert_eq!(trips.last().unwrap().0, 3, "{trips:#?}");
 }
