@@ -11,12 +11,16 @@ use crate::observe::{Event, Observer};
 use crate::rows::{self, RowFramer};
 use crate::source::{self, ByteSource};
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use width::{State, Width};
+
+mod width;
 
 /// The longest segment, one request each: from 8 MiB up a request costs nothing beside its bytes,
 /// and a shorter one lets the streams end together.
@@ -38,7 +42,10 @@ pub struct Plan {
 impl Plan {
     /// Cuts a matrix for at most so many streams at a time; a small one needs fewer.
     pub fn new(matrix: &Matrix, connections: NonZeroUsize) -> Self {
-        let share = matrix.bytes().div_ceil(connections.get() as u64);
+        // As many segments as fill whole rounds, so that streams of one rate end together.
+        let streams = connections.get() as u64;
+        let rounds = matrix.bytes().div_ceil(streams.saturating_mul(MAX_SEGMENT)).max(1);
+        let share = matrix.bytes().div_ceil(streams.saturating_mul(rounds));
         let rows = share.clamp(MIN_SEGMENT, MAX_SEGMENT).div_ceil(matrix.row_bytes);
         let tile = rows::tile_rows(matrix.row_bytes);
         let most = MAX_SEGMENT / matrix.row_bytes / tile * tile;
@@ -60,9 +67,62 @@ impl Plan {
         self.rows.div_ceil(self.share)
     }
 
-    /// How many streams run at a time.
+    /// How many streams run at a time, at most.
     pub fn streams(&self) -> usize {
         self.streams
+    }
+}
+
+/// The segments that are left, and how many streams may work on them.
+struct Segments {
+    plan: Plan,
+    left: Mutex<(u64, Width)>,
+    changed: Notify,
+}
+
+impl Segments {
+    fn new(plan: &Plan) -> Self {
+        let left = Mutex::new((0, Width::new(plan.streams)));
+        Self { plan: plan.clone(), left, changed: Notify::new() }
+    }
+
+    /// The next segment of a stream, once it may have one; `None` when none is left.
+    async fn next(&self, state: &mut State) -> Option<Range<u64>> {
+        loop {
+            let changed = self.changed.notified();
+            {
+                let mut left = self.left();
+                let (number, width) = &mut *left;
+                let Some(rows) = self.plan.segment(*number) else {
+                    width.leave(state);
+                    self.changed.notify_waiters();
+                    return None;
+                };
+                if width.admit(state) {
+                    *number += 1;
+                    return Some(rows);
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// A stream's chunk; an empty one tells of a try that failed.
+    fn came(&self, state: &mut State, bytes: u64) {
+        let mut left = self.left();
+        let (width, now) = (&mut left.1, Instant::now());
+        let room = width.room();
+        match bytes {
+            0 => width.failed(state, now),
+            _ => width.received(state, bytes, now),
+        }
+        if width.room() > room {
+            self.changed.notify_waiters();
+        }
+    }
+
+    fn left(&self) -> MutexGuard<'_, (u64, Width)> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,17 +135,20 @@ pub async fn scan<A: Analysis + 'static>(
     analysis: A,
     observer: Arc<dyn Observer>,
 ) -> Result<A::Finding> {
-    let next = Arc::new(AtomicU64::new(0));
+    let segments = Arc::new(Segments::new(plan));
     let mut streams = JoinSet::new();
     for _ in 0..plan.streams {
         let mut part = analysis.fork();
-        let (source, next) = (Arc::clone(&source), Arc::clone(&next));
-        let (plan, observer) = (plan.clone(), Arc::clone(&observer));
+        let (source, segments) = (Arc::clone(&source), Arc::clone(&segments));
+        let observer = Arc::clone(&observer);
         let (start, row_bytes) = (matrix.range.start, matrix.row_bytes);
         streams.spawn(async move {
-            while let Some(rows) = plan.segment(next.fetch_add(1, Relaxed)) {
+            let mut state = State::Idle;
+            while let Some(rows) = segments.next(&mut state).await {
                 let range = start + rows.start * row_bytes..start + rows.end * row_bytes;
-                let stream = source.stream(range);
+                let stream = source.stream(range).inspect_ok(|chunk| {
+                    segments.came(&mut state, chunk.len() as u64);
+                });
                 read_segment(stream, &rows, row_bytes, &mut part, observer.as_ref()).await?;
             }
             Ok(())
@@ -115,7 +178,7 @@ pub async fn rows_again(
 
 /// One segment: its chunks, framed, in order.
 async fn read_segment<A: Analysis>(
-    mut stream: futures::stream::BoxStream<'static, Result<Bytes>>,
+    mut stream: impl Stream<Item = Result<Bytes>> + Unpin,
     rows: &Range<u64>,
     row_bytes: u64,
     analysis: &mut A,
@@ -125,6 +188,9 @@ async fn read_segment<A: Analysis>(
     let mut framer = RowFramer::new(rows.start, row_bytes as usize);
     while let Some(chunk) = stream.next().await {
         let chunk = chunk?;
+        if chunk.is_empty() {
+            continue;
+        }
         let bytes = chunk.len() as u64;
         for block in framer.push(chunk) {
             if block.first_row() + block.len() as u64 > rows.end {

@@ -128,7 +128,7 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_enum, default_value_t = MatrixArg::Unembedding)]
     pub(crate) matrix: MatrixArg,
 
-    /// Connections at a time; fewer are used for a small matrix
+    /// Connections at a time, at most; fewer are used where more bring nothing
     #[arg(long, value_name = "N", default_value = "8")]
     pub(crate) connections: NonZeroUsize,
 

@@ -54,6 +54,13 @@ pub(super) enum Failure {
     Fatal(Error),
 }
 
+impl Failure {
+    /// Whether fewer connections might have spared it.
+    pub(super) fn may_be_the_load(&self) -> bool {
+        matches!(self, Self::Broken(_) | Self::Slow(_) | Self::Refused { .. })
+    }
+}
+
 impl Client {
     /// Builds a client.
     pub fn new(options: Options) -> Result<Self> {

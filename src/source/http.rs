@@ -87,6 +87,7 @@ impl ByteSource for HttpSource {
             mismatches: 0,
             slow: 0,
             seen: 0,
+            failed: None,
         };
         stream::try_unfold(reader, |mut reader| async move {
             Ok(reader.next().await?.map(|chunk| (chunk, reader)))
@@ -170,6 +171,8 @@ struct RangeReader {
     slow: u32,
     /// What all streams had received when this one last failed.
     seen: u64,
+    /// Why the last try failed, once that was told and before another is made.
+    failed: Option<Failure>,
 }
 
 /// An open answer and the position at which it must end.
@@ -180,7 +183,11 @@ struct Body {
 }
 
 impl RangeReader {
+    /// The next chunk; an empty one tells of a try that failed.
     async fn next(&mut self) -> Result<Option<Bytes>> {
+        if let Some(failure) = self.failed.take() {
+            self.recover(failure).await?;
+        }
         loop {
             if self.rest.is_empty() && self.body.is_none() {
                 return Ok(None);
@@ -196,6 +203,10 @@ impl RangeReader {
                 Ok(None) => {}
                 Err(failure) => {
                     self.body = None;
+                    if failure.may_be_the_load() {
+                        self.failed = Some(failure);
+                        return Ok(Some(Bytes::new()));
+                    }
                     self.recover(failure).await?;
                 }
             }

@@ -39,7 +39,9 @@ use std::ops::Range;
 ///
 /// Contract of [`stream`](ByteSource::stream): exactly `range.end - range.start` bytes, in order
 /// and in chunks of any size, then the end; or one error, then the end. Never short, never long.
-/// Failures that may pass are retried inside; an error means that retrying did not help.
+/// Failures that may pass are retried inside; an error means that retrying did not help. An empty
+/// chunk says that a try has failed and another follows, for whoever decides how many streams there
+/// are.
 pub trait ByteSource: Send + Sync {
     /// The file's name, for messages.
     fn name(&self) -> &str;

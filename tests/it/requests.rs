@@ -1,6 +1,8 @@
 use super::support::*;
+use singularity_survey::source::{Clock, Options};
 use singularity_survey::standin::{Action, Fault, Gating, Host, Nth, Repository, Request, StandIn};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 /// The requests that resolve a name: each file once, however many hops its redirect takes.
 fn resolves(log: &[Request]) -> Vec<&Request> {
@@ -264,4 +266,54 @@ fn a_commit_that_is_named_spares_the_wait_for_the_first_answer() {
     world.survey(&model, 8).0.unwrap();
     let trips = round_trips(&world.hub.log(), latency);
     assert_eq!(trips.last().unwrap().0, 3, "{trips:#?}");
+}
+
+/// A clock that sleeps a tenth of what it is asked to.
+struct Hasty;
+
+impl Clock for Hasty {
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn wall(&self) -> SystemTime {
+        wall()
+    }
+
+    fn sleep(&self, duration: Duration) -> futures::future::BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration / 10))
+    }
+
+    fn random(&self) -> f64 {
+        0.0
+    }
+}
+
+#[test]
+fn all_connections_are_used_where_each_is_throttled_and_as_many_as_are_served_where_few_are() {
+    let (rows, row_bytes) = (10_000, 16_384);
+    let throttled = Action::Drip { bytes: 256 << 10, every: Duration::from_millis(5) };
+    let mut digests = Vec::new();
+    for serves in [None, Some(3), Some(1)] {
+        let mut builder = StandIn::builder()
+            .repository(generated("org/m", rows, row_bytes, 50))
+            .fault(Fault::cdn(Nth::Every, throttled.clone()));
+        if let Some(serves) = serves {
+            builder = builder.serves(serves);
+        }
+        let world = World::new(builder);
+        let hasty = |options: &mut Options| options.clock = Arc::new(Hasty);
+        let report = world.survey_with("org/m", 8, hasty).0.unwrap();
+        assert_eq!(report.duplicates.largest, Some(rows / 50));
+        digests.push(report.matrix_digest);
+        let refusals = world.hub.log().iter().filter(|request| request.status == 503).count();
+        match serves {
+            None => assert_eq!((world.hub.most_at_a_time(), refusals), (8, 0)),
+            Some(serves) => {
+                assert_eq!(world.hub.most_at_a_time(), serves);
+                assert!(refusals > 0 && refusals < 30, "{refusals}");
+            }
+        }
+    }
+    assert!(digests.iter().all(|digest| *digest == digests[0]));
 }
