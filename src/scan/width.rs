@@ -15,11 +15,12 @@
 
 use std::time::{Duration, Instant};
 
-/// Streams to begin with.
-const FIRST: usize = 4;
+/// Streams to begin with. Where each is capped, one that begins late ends late: growing from four
+/// to eight costs a twentieth of the time that a head of 600 MB takes.
+const FIRST: usize = 8;
 
-/// Time over which a rate is measured: long enough for several chunks of each stream, and short
-/// enough that a server which caps each connection loses us little.
+/// Time over which a rate is measured: long enough for several chunks of each stream. Over half of
+/// it, bursts have been taken for rates.
 const WINDOW: Duration = Duration::from_millis(100);
 
 /// The longest that streams which never delivered are waited for before a rate is measured.
@@ -329,7 +330,7 @@ mod tests {
     fn all_streams_are_used_where_each_is_throttled() {
         let server = Server::default();
         let one = run(&server, 1, 640.0 * MB).seconds;
-        for (most, times) in [(2, 1.95), (4, 3.9), (8, 7.4)] {
+        for (most, times) in [(2, 1.95), (4, 3.9), (8, 7.6)] {
             let all = run(&server, most, 640.0 * MB);
             assert!(one / all.seconds > times, "{most}: {}", one / all.seconds);
         }
@@ -343,7 +344,7 @@ mod tests {
         let found = run(&server, 64, 20_000.0 * MB);
         assert!(found.seconds < 205.0, "{}", found.seconds);
         let used = found.between(1.0, 200.0);
-        assert!(used < 5.0, "{used}");
+        assert!(used < 9.0, "{used}");
     }
 
     #[test]
@@ -353,8 +354,9 @@ mod tests {
             let found = run(&server, 8, 8000.0 * MB);
             let least = 8000.0 / 40.0 / serves as f64;
             assert!(found.seconds < 1.1 * least + 3.0, "{serves}: {} {least}", found.seconds);
-            // Most are tries whether it serves more by now.
-            assert!(found.refusals < 30, "{serves}: {}", found.refusals);
+            // The segments that were taken at first are seen through; the rest are tries whether it
+            // serves more by now.
+            assert!(found.refusals < 50, "{serves}: {}", found.refusals);
         }
     }
 
@@ -385,7 +387,7 @@ mod tests {
             }
             used.push(width.working);
         }
-        assert!(used[3_000..4_000].iter().filter(|&&used| used > 4).count() < 100);
+        assert!(used[3_000..4_000].iter().filter(|&&used| used > 8).count() < 100);
         assert_eq!(used.last(), Some(&16));
     }
 

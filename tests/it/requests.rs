@@ -294,7 +294,7 @@ fn all_connections_are_used_where_each_is_throttled_and_as_many_as_are_served_wh
     let (rows, row_bytes) = (10_000, 16_384);
     let throttled = Action::Drip { bytes: 256 << 10, every: Duration::from_millis(5) };
     let mut digests = Vec::new();
-    for serves in [None, Some(3), Some(1)] {
+    for serves in [None, Some(3)] {
         let mut builder = StandIn::builder()
             .repository(generated("org/m", rows, row_bytes, 50))
             .fault(Fault::cdn(Nth::Every, throttled.clone()));
