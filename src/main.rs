@@ -7,7 +7,7 @@ mod cli;
 use clap::{CommandFactory as _, Parser as _};
 use cli::args::{Cli, Command, ModelArgs};
 use cli::output::STDOUT;
-use cli::{advice, demo, interrupt, run};
+use cli::{advice, demo, interrupt, memory, run};
 use singularity_survey::error::{Error, Result};
 use singularity_survey::vocabulary;
 use std::io::{self, Write as _};
@@ -18,6 +18,7 @@ use std::process::ExitCode;
 const TROUBLE: u8 = 2;
 
 fn main() -> ExitCode {
+    memory::give_back();
     std::panic::set_hook(Box::new(panicked));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -6,6 +6,7 @@ pub(crate) mod args;
 pub(crate) mod demo;
 mod environment;
 pub(crate) mod interrupt;
+pub(crate) mod memory;
 pub(crate) mod output;
 mod progress;
 pub(crate) mod run;
