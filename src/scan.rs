@@ -23,48 +23,55 @@ use width::{State, Width};
 mod width;
 
 /// The longest segment, one request each: from 8 MiB up a request costs nothing beside its bytes,
-/// and a shorter one lets the streams end together.
+/// and a shorter one serves memory and the tries that follow a break.
 const MAX_SEGMENT: u64 = 16 << 20;
 
 /// The shortest segment, but for the last: below it a connection costs more than it brings.
 const MIN_SEGMENT: u64 = 1 << 20;
 
+/// The length that segments shrink to at the end, so that streams of different rates, or that did not
+/// begin together, end together.
+const LAST_SEGMENT: u64 = 4 << 20;
+
 /// How a matrix is cut: ranges of rows, in order, one request each. No cut goes through a tile, so
 /// that each tile comes in the order of its rows, from one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    rows: u64,
-    /// Rows of each segment but the last.
-    share: u64,
+    /// The first row of each segment, and the end of the last.
+    cuts: Arc<[u64]>,
     streams: usize,
 }
 
 impl Plan {
     /// Cuts a matrix for at most so many streams at a time; a small one needs fewer.
     pub fn new(matrix: &Matrix, connections: NonZeroUsize) -> Self {
-        // As many segments as fill whole rounds, so that streams of one rate end together.
-        let streams = connections.get() as u64;
-        let rounds = matrix.bytes().div_ceil(streams.saturating_mul(MAX_SEGMENT)).max(1);
-        let share = matrix.bytes().div_ceil(streams.saturating_mul(rounds));
-        let rows = share.clamp(MIN_SEGMENT, MAX_SEGMENT).div_ceil(matrix.row_bytes);
-        let tile = rows::tile_rows(matrix.row_bytes);
-        let most = MAX_SEGMENT / matrix.row_bytes / tile * tile;
+        let (streams, row_bytes) = (connections.get() as u64, matrix.row_bytes);
+        let tile = rows::tile_rows(row_bytes);
+        let most = (MAX_SEGMENT / row_bytes / tile * tile).max(tile);
         // Up, so that what cuts leave over is no segment of its own.
-        let share = rows.next_multiple_of(tile).min(most).max(tile);
-        let segments = matrix.rows.div_ceil(share);
-        let streams = connections.get().min(usize::try_from(segments).unwrap_or(usize::MAX));
-        Self { rows: matrix.rows, share, streams }
+        let whole = |bytes: u64| bytes.div_ceil(row_bytes).next_multiple_of(tile).min(most);
+        let longest = matrix.bytes().div_ceil(streams).clamp(MIN_SEGMENT, MAX_SEGMENT);
+        let mut cuts = vec![0];
+        let mut first = 0;
+        while first < matrix.rows {
+            let left = (matrix.rows - first) * row_bytes;
+            let share = left.div_ceil(streams).clamp(LAST_SEGMENT.min(longest), longest);
+            first = (first + whole(share)).min(matrix.rows);
+            cuts.push(first);
+        }
+        let streams = connections.get().min(cuts.len() - 1);
+        Self { cuts: cuts.into(), streams }
     }
 
     /// The rows of a segment, or nothing past the last.
-    fn segment(&self, number: u64) -> Option<Range<u64>> {
-        let first = number.checked_mul(self.share).filter(|&first| first < self.rows)?;
-        Some(first..(first + self.share).min(self.rows))
+    fn segment(&self, number: usize) -> Option<Range<u64>> {
+        let end = *self.cuts.get(number.checked_add(1)?)?;
+        Some(self.cuts[number]..end)
     }
 
     /// How many range requests a scan sends when nothing breaks.
     pub fn requests(&self) -> u64 {
-        self.rows.div_ceil(self.share)
+        (self.cuts.len() - 1) as u64
     }
 
     /// How many streams run at a time, at most.
@@ -76,7 +83,7 @@ impl Plan {
 /// The segments that are left, and how many streams may work on them.
 struct Segments {
     plan: Plan,
-    left: Mutex<(u64, Width)>,
+    left: Mutex<(usize, Width)>,
     changed: Notify,
 }
 
@@ -121,7 +128,7 @@ impl Segments {
         }
     }
 
-    fn left(&self) -> MutexGuard<'_, (u64, Width)> {
+    fn left(&self) -> MutexGuard<'_, (usize, Width)> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -248,6 +255,7 @@ mod tests {
             (1000, 700_000, 8),
             (300, 96 << 10, 5),
             (5, 16 << 20, 2),
+            (3, 17 << 20, 2),
         ] {
             let matrix = matrix(rows, row_bytes, 9);
             let plan = Plan::new(&matrix, NonZeroUsize::new(connections).unwrap());
