@@ -27,6 +27,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 #[cfg(feature = "tokenizer")]
+use crate::vocabulary::Class;
+
+#[cfg(feature = "tokenizer")]
 mod naming;
 mod place;
 #[cfg(feature = "tokenizer")]
@@ -346,10 +349,21 @@ impl Prepared {
             rows: matrix.rows,
             bytes: matrix.bytes(),
         });
-        let Found { found, profile, placed, probe } = match self.probe {
-            true => self.probe(number).await?,
-            false => self.read(number).await?,
+        let mut warnings = self.warnings.clone();
+        let found = async {
+            match self.probe {
+                true => self.probe(number).await,
+                false => self.read(number).await,
+            }
         };
+        #[cfg(feature = "tokenizer")]
+        let (Found { found, profile, placed, probe }, (vocabulary, classes)) = {
+            // Rows are classed while they come.
+            let named = self.named(matrix.rows, &mut warnings);
+            futures::try_join!(found, named)?
+        };
+        #[cfg(not(feature = "tokenizer"))]
+        let Found { found, profile, placed, probe } = found.await?;
         let shown = profile.as_ref().filter(|_| self.profile);
         let zero = profile.as_ref().map_or(&[][..], |profile| &profile.zero);
         if self.matrices.len() > 1 {
@@ -357,7 +371,6 @@ impl Prepared {
             self.states().insert(matrix.role, states);
         }
 
-        let mut warnings = self.warnings.clone();
         if shown.is_some() && !matrix.scales.is_empty() {
             let scales = matrix.scales.join(", ");
             let message =
@@ -366,20 +379,14 @@ impl Prepared {
             warnings.push(message);
         }
         #[cfg(feature = "tokenizer")]
-        let vocabulary = self.naming.vocabulary(&mut warnings, self.observer.as_ref()).await?;
-        #[cfg(feature = "tokenizer")]
         let (tokenizer, token) = match &vocabulary {
             Some(vocabulary) => (Some(vocabulary.part(matrix.rows)), Some(vocabulary.namer())),
             None => (None, None),
         };
         #[cfg(feature = "tokenizer")]
-        let classes = match &vocabulary {
-            Some(vocabulary) if self.classes || self.profile => {
-                Some(vocabulary.classes(&found, zero).await)
-            }
-            None if self.classes => return Err(no_classes()),
-            _ => None,
-        };
+        let classes = classes.map(|classes| {
+            ClassesPart::new(&found, zero, &|row| classes.get(row as usize).copied().flatten())
+        });
         #[cfg(not(feature = "tokenizer"))]
         let (tokenizer, token, classes) = match self.classes {
             true => return Err(no_classes()),
@@ -406,6 +413,24 @@ impl Prepared {
             probe,
             transfer: self.transfer(),
         })
+    }
+
+    /// The tokenizer, and the class of each row where all are to be classed.
+    #[cfg(feature = "tokenizer")]
+    async fn named(
+        &self,
+        rows: u64,
+        warnings: &mut Vec<String>,
+    ) -> Result<(Option<naming::Names>, Option<Vec<Option<Class>>>)> {
+        let vocabulary = self.naming.vocabulary(warnings, self.observer.as_ref()).await?;
+        let classes = match &vocabulary {
+            Some(vocabulary) if self.classes || self.profile => {
+                Some(vocabulary.classes(rows, self.threads).await)
+            }
+            None if self.classes => return Err(no_classes()),
+            _ => None,
+        };
+        Ok((vocabulary, classes))
     }
 
     /// Reads every row, once.

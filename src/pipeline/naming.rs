@@ -2,12 +2,12 @@
 
 use super::place::Place;
 use super::{Job, Survey, TokenizerChoice};
-use crate::analysis::Grouping;
 use crate::error::{Error, Result};
 use crate::observe::{Event, Observer};
-use crate::report::{ClassesPart, TokenizerPart};
+use crate::report::TokenizerPart;
 use crate::resolve::{ModelSpec, Snapshot};
 use crate::vocabulary::{Class, MAX_TOKENIZER, Token, Vocabulary};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use tokio::sync::Mutex;
 use tokio::sync::OnceCell;
@@ -34,16 +34,26 @@ impl Names {
         TokenizerPart { size: self.0.size(), padding_rows: self.0.padding_rows(rows) }
     }
 
-    /// The classes of all rows; a second's work for the largest vocabularies, done beside the
-    /// runtime.
-    pub(super) async fn classes(&self, found: &Grouping, zero: &[u64]) -> ClassesPart {
-        let (vocabulary, rows) = (Arc::clone(&self.0), found.rows);
-        let all = tokio::task::spawn_blocking(move || {
-            (0..rows).map(|row| vocabulary.classify(row).map(|(class, _)| class)).collect()
-        });
-        // A panic is caught inside, so that there is a class for every row that has one.
-        let all: Vec<Option<Class>> = all.await.unwrap_or_default();
-        ClassesPart::new(found, zero, &|row| all.get(row as usize).copied().flatten())
+    /// The class of each of so many rows; a second's work for the largest vocabularies, done beside
+    /// the runtime by so many threads.
+    pub(super) async fn classes(&self, rows: u64, threads: NonZeroUsize) -> Vec<Option<Class>> {
+        let share = rows.div_ceil(threads.get() as u64).max(1);
+        let parts: Vec<_> = (0..rows)
+            .step_by(usize::try_from(share).unwrap_or(usize::MAX))
+            .map(|first| {
+                let vocabulary = Arc::clone(&self.0);
+                let class = move |row| vocabulary.classify(row).map(|(class, _)| class);
+                tokio::task::spawn_blocking(move || {
+                    (first..rows.min(first + share)).map(class).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let mut all = Vec::new();
+        for part in parts {
+            // A panic is caught inside, so that there is a class for every row that has one.
+            all.append(&mut part.await.unwrap_or_default());
+        }
+        all
     }
 
     pub(super) fn namer(&self) -> impl Fn(u64) -> Token + use<> {
