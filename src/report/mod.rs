@@ -14,6 +14,7 @@ pub mod jsonl;
 mod markdown;
 mod numbers;
 mod text;
+mod verdict;
 
 use crate::analysis::{Digest, Equality, Group, Grouping, RowProfile};
 use crate::head::{Matrix, Role};
@@ -32,6 +33,7 @@ pub use json::{Json, pretty};
 pub use markdown::Markdown;
 pub use profile::{CentroidPart, ClassNorms, GeometryPart, ProfilePart};
 pub use text::{Text, count, size};
+pub use verdict::{Basis, Check, Figures, Finding, Judged, Level, Outcome, Rule, Verdict};
 
 /// The version of the JSON form; it changes when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 1;
