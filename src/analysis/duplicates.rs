@@ -2,7 +2,7 @@
 //!
 //! Kept per row: 32 bytes of digest, six bytes of table and one bit; under equality of values another
 //! 32 bytes, because the matrix's own digest is always over the stored bytes. When all rows have been
-//! seen, the table goes before the rows inside groups are sorted, four bytes for each of them.
+//! seen, the table goes before the rows inside groups are sorted, twenty bytes for each of them.
 
 use super::Analysis;
 use super::digest::Digest;
@@ -238,15 +238,19 @@ fn members(grouped: &[u64]) -> Vec<u32> {
 }
 
 /// The groups among some rows, by their keys: size descending, then by first row.
-pub(super) fn groups(keys: &[Digest], mut order: Vec<u32>) -> Vec<Group> {
-    // By digest, then by row: equal rows stand together, and each group ascends.
-    order.sort_unstable_by_key(|&row| (keys[row as usize], row));
+pub(super) fn groups(keys: &[Digest], rows: Vec<u32>) -> Vec<Group> {
+    // By digest, then by row: equal rows stand together, and each group ascends. A part of the digest
+    // stands beside the row, so that sorting seldom looks at the digests themselves, which lie anywhere.
+    let mut order: Vec<(u64, u32)> =
+        rows.into_iter().map(|row| (keys[row as usize].key(), row)).collect();
+    let whole = |row: u32| (keys[row as usize], row);
+    order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| whole(a.1).cmp(&whole(b.1))));
     let mut groups: Vec<Group> = order
-        .chunk_by(|&a, &b| keys[a as usize] == keys[b as usize])
+        .chunk_by(|a, b| a.0 == b.0 && keys[a.1 as usize] == keys[b.1 as usize])
         .filter(|rows| rows.len() > 1)
         .map(|rows| Group {
-            digest: keys[rows[0] as usize],
-            rows: rows.iter().map(|&row| u64::from(row)).collect(),
+            digest: keys[rows[0].1 as usize],
+            rows: rows.iter().map(|&(_, row)| u64::from(row)).collect(),
         })
         .collect();
     groups.sort_unstable_by_key(|group| (std::cmp::Reverse(group.rows.len()), group.rows[0]));
