@@ -4,6 +4,7 @@
 //! $ cargo bench --bench soak              # 21.5 GB, about a minute
 //! $ cargo bench --bench soak -- 100       # so many GB
 //! $ cargo bench --bench soak -- 20 calm   # nothing goes wrong: how fast it can be
+//! $ cargo bench --bench soak -- 20 2048   # rows of so many bytes, 16,384 else
 //! ```
 //!
 //! A stand-in makes the matrix as it is read; nothing is stored. One request in five goes wrong: it is
@@ -19,8 +20,6 @@ use singularity_survey::standin::{Action, Fault, Host, Nth, Repository, StandIn}
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const ROW_BYTES: u64 = 16_384;
-
 /// Each so many rows are the same.
 const EVERY: u64 = 50;
 
@@ -35,33 +34,33 @@ fn stamp(pattern: &[u8], row: u64, out: &mut Vec<u8>) {
     out[at..at + 8].copy_from_slice(&number.to_le_bytes());
 }
 
-fn pattern() -> Vec<u8> {
-    (0..ROW_BYTES).map(|column| (column * 31 + column / 256) as u8).collect()
+fn pattern(row_bytes: u64) -> Vec<u8> {
+    (0..row_bytes).map(|column| (column * 31 + column / 256) as u8).collect()
 }
 
-fn model(rows: u64) -> Repository {
-    let end = rows * ROW_BYTES;
+fn model(rows: u64, row_bytes: u64) -> Repository {
+    let end = rows * row_bytes;
     let header = format!(
         r#"{{"lm_head.weight":{{"dtype":"BF16","shape":[{rows},{}],"data_offsets":[0,{end}]}}}}"#,
-        ROW_BYTES / 2
+        row_bytes / 2
     );
     let mut prefix = (header.len() as u64).to_le_bytes().to_vec();
     prefix.extend(header.bytes());
-    let (start, pattern) = (prefix.len() as u64, pattern());
+    let (start, pattern) = (prefix.len() as u64, pattern(row_bytes));
     Repository::new("soak/model").file("config.json", "{}").generated(
         "model.safetensors",
         start + end,
         move |from, length| {
             let to = from + length as u64;
-            let mut bytes = Vec::with_capacity(length + 2 * ROW_BYTES as usize);
+            let mut bytes = Vec::with_capacity(length + 2 * row_bytes as usize);
             if from < start {
                 bytes.extend_from_slice(&prefix[from as usize..to.min(start) as usize]);
             }
             let at = from.max(start);
             if at < to {
-                let (first, skip) = ((at - start) / ROW_BYTES, (at - start) % ROW_BYTES);
+                let (first, skip) = ((at - start) / row_bytes, (at - start) % row_bytes);
                 let kept = bytes.len();
-                (first..=(to - 1 - start) / ROW_BYTES)
+                (first..=(to - 1 - start) / row_bytes)
                     .for_each(|row| stamp(&pattern, row, &mut bytes));
                 bytes.drain(kept..kept + skip as usize);
                 bytes.truncate(length);
@@ -107,20 +106,31 @@ fn memory(child: &Child, name: &str) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
+/// The process's own CPU time so far, in ticks of 10 ms.
+fn ticks(child: &Child) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).ok()?;
+    // Behind the name, which may hold anything: fields 14 and 15 of all.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
+    let mut next = || fields.next()?.parse::<u64>().ok();
+    Some(next()? + next()?)
+}
+
 fn main() {
-    let asked = std::env::args().skip(1).find_map(|argument| argument.parse::<f64>().ok());
-    let rows = (asked.unwrap_or(21.5) * 1e9 / ROW_BYTES as f64) as u64;
-    let bytes = rows * ROW_BYTES;
+    let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<f64>().ok());
+    let gigabytes = numbers.next().unwrap_or(21.5);
+    let row_bytes = numbers.next().unwrap_or(16_384.0) as u64;
+    let rows = (gigabytes * 1e9 / row_bytes as f64) as u64;
+    let bytes = rows * row_bytes;
     let faults =
         if std::env::args().any(|argument| argument == "calm") { Vec::new() } else { faults() };
     let wrong = match faults.len() as u64 {
         0 => "nothing goes wrong".to_owned(),
         kinds => format!("one request in {} goes wrong", RATE / kinds),
     };
-    println!("{rows} rows, {:.1} GB; {wrong}", bytes as f64 / 1e9);
+    println!("{rows} rows of {row_bytes} B, {:.1} GB; {wrong}", bytes as f64 / 1e9);
 
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let builder = StandIn::builder().repository(model(rows)).chunk(256 << 10);
+    let builder = StandIn::builder().repository(model(rows, row_bytes)).chunk(256 << 10);
     let builder = faults.into_iter().fold(builder, |builder, fault| builder.fault(fault));
     let hub = runtime.block_on(builder.start()).unwrap();
     let began = Instant::now();
@@ -138,9 +148,10 @@ fn main() {
         std::io::Read::read_to_string(&mut out, &mut text).map(|_| text)
     });
     let mut samples = Vec::new();
-    let (mut peak, mut last) = (0, Instant::now());
+    let (mut peak, mut cpu, mut last) = (0, 0, Instant::now());
     while child.try_wait().unwrap().is_none() {
         peak = memory(&child, "VmHWM:").unwrap_or(peak);
+        cpu = ticks(&child).filter(|&ticks| ticks > 0).unwrap_or(cpu);
         if last.elapsed() >= Duration::from_secs(1) {
             last = Instant::now();
             samples.extend(memory(&child, "VmRSS:"));
@@ -164,9 +175,9 @@ fn main() {
     };
     let broken = asked - log.iter().filter(|r| r.host == Host::Cdn).filter(whole).count();
     let links = log.iter().filter(|r| r.path().ends_with("/model.safetensors")).count();
-    println!(
-        "{seconds:.1} s; {asked} ranges asked for, {broken} of them not sent whole; {links} links"
-    );
+    let (wall, cpu) = (seconds * 1e9 / bytes as f64, cpu as f64 * 1e7 / bytes as f64);
+    println!("{seconds:.1} s; by the byte {wall:.2} ns, and {cpu:.2} ns of CPU");
+    println!("{asked} ranges asked for, {broken} of them not sent whole; {links} links");
     println!(
         "sent {:.2} GB; peak memory {:.1} MB",
         hub.bytes_sent() as f64 / 1e9,
@@ -174,7 +185,7 @@ fn main() {
     );
     println!("memory by the second, MB: {}", series(&samples));
 
-    let pattern = pattern();
+    let pattern = pattern(row_bytes);
     let mut row = Vec::new();
     let digests: Vec<Digest> = (0..rows)
         .map(|number| {

@@ -654,9 +654,11 @@ def memory(world: World) -> None:
 
 
 def scale(world: World) -> None:
-    """More than memory holds, made as it is read."""
-    cargo("soak", [str(world.options.gigabytes), "calm"],
-          f"{world.options.gigabytes:g} GB streamed, nothing stored")
+    """More than memory holds, made as it is read; each beside 622 MB, of rows as wide."""
+    for row_bytes in (16384, 2048):
+        for gigabytes in (0.622, world.options.gigabytes):
+            cargo("soak", [str(gigabytes), str(row_bytes), "calm"],
+                  f"{gigabytes:g} GB of rows of {row_bytes:,} B, streamed, nothing stored")
 
 
 def parts(world: World) -> None:
