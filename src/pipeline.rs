@@ -9,7 +9,7 @@ use crate::analysis::{
 };
 use crate::checkpoint::{Checkpoint, Chosen};
 use crate::error::{Error, Result};
-use crate::head::{Config, Located, Matrix, Names, Role, TieFlag, locate};
+use crate::head::{Config, Considered, Located, Matrix, Names, Role, TieFlag, locate};
 use crate::observe::{Event, Observer, Silent};
 use crate::report::{
     ClassesPart, Cost, CrossPart, DuplicatesPart, GeometryPart, Inspection, MatrixPart, ProbePart,
@@ -32,9 +32,11 @@ use crate::vocabulary::Class;
 #[cfg(feature = "tokenizer")]
 mod naming;
 mod place;
+mod sample;
 #[cfg(feature = "tokenizer")]
 use naming::Naming;
 use place::config;
+use sample::sample;
 
 /// Bytes of rows that are kept while a matrix is read, for the geometry of its groups. The vectors
 /// that do not fit are read again.
@@ -133,7 +135,8 @@ impl Survey {
         Self { hub, options, observer, client: OnceLock::new() }
     }
 
-    /// Goes from a model's name to its matrices, reading nothing but headers and small files.
+    /// Goes from a model's name to its matrices, reading nothing but headers and small files; and a
+    /// few rows, where a flag says of a stored head that it is the input embedding.
     pub async fn prepare(&self, job: &Job) -> Result<Prepared> {
         let started = Instant::now();
         let warnings = Mutex::new(Vec::new());
@@ -166,19 +169,18 @@ impl Survey {
         #[cfg(not(feature = "tokenizer"))]
         let () = naming;
         let model = place.snapshot.origin().id;
-        let located = choose(&job.which, &mut checkpoint, &config, &model).await?;
+        let (located, candidates) = choose(&job.which, &mut checkpoint, &config, &model).await?;
 
         let mut matrices = Vec::new();
         for located in located {
-            let (record, file, source) = checkpoint.tensor(&located.tensor)?;
-            let file = format!("{}{file}", place.folder);
-            let companion = |name: &str| checkpoint.record(name);
-            matrices.push((Matrix::new(located, &file, record, &companion)?, source));
+            let connections = job.connections.get();
+            matrices.push(matrix(located, &checkpoint, &place.folder, connections).await?);
         }
         Ok(Prepared {
             origin: place.snapshot.origin(),
             matrices,
             tie_flags: config.tie_flags(),
+            candidates,
             warnings: warnings.into_inner().unwrap_or_else(PoisonError::into_inner),
             checkpoint_bytes: checkpoint.total_bytes(),
             equality: job.equality,
@@ -219,23 +221,17 @@ async fn after<A, B>(
     }
 }
 
-/// The tensors to read, with the headers of their files loaded.
+/// The tensors to read, with the headers of their files loaded; and what else looked like them.
 async fn choose(
     which: &Which,
     checkpoint: &mut Checkpoint,
     config: &Config,
     model: &str,
-) -> Result<Vec<Located>> {
+) -> Result<(Vec<Located>, (Vec<Considered>, u64))> {
     let roles: &[Role] = match which {
         Which::Tensor(tensor) => {
             checkpoint.load(std::slice::from_ref(tensor)).await?;
-            return Ok(vec![Located {
-                role: Role::Tensor,
-                tensor: tensor.clone(),
-                companions: Vec::new(),
-                tied: None,
-                reason: "it was named".to_owned(),
-            }]);
+            return Ok((vec![Located::named(tensor)], (Vec::new(), 0)));
         }
         Which::Unembedding => &[Role::Unembedding],
         Which::Embedding => &[Role::Embedding],
@@ -247,22 +243,51 @@ async fn choose(
         let wanted: Vec<String> = names.wanted(role).into_iter().map(str::to_owned).collect();
         checkpoint.load(&wanted).await?;
         let located = locate(role, &names, config, &|name| checkpoint.record(name), model)?;
-        let mut parts = located.companions.clone();
-        parts.push(located.tensor.clone());
+        let parts: Vec<String> = located.parts().map(str::to_owned).collect();
         checkpoint.load(&parts).await?;
         // Where head and embedding are one tensor, it is read once.
         if found.iter().all(|other| other.tensor != located.tensor) {
             found.push(located);
         }
     }
-    Ok(found)
+    let verdicts = names.verdicts(config, &|name| checkpoint.record(name));
+    Ok((found, verdicts))
+}
+
+/// The chosen tensors as rows, with the sources of the spans.
+async fn matrix(
+    located: Located,
+    checkpoint: &Checkpoint,
+    folder: &str,
+    connections: usize,
+) -> Result<(Matrix, Vec<Arc<dyn ByteSource>>)> {
+    let (mut records, mut sources) = (Vec::new(), Vec::new());
+    for tensor in [&located.tensor].into_iter().chain(&located.more) {
+        let (record, file, source) = checkpoint.tensor(tensor)?;
+        records.push((format!("{folder}{file}"), record));
+        sources.push(source);
+    }
+    let twin = located.twin.clone();
+    let mut matrix = Matrix::new(located, &records, &|name| checkpoint.record(name))?;
+    if let Some(twin) = twin {
+        let (twin, _, source) = checkpoint.tensor(&twin)?;
+        let compared =
+            sample(&matrix, sources[0].as_ref(), twin, source.as_ref(), connections).await?;
+        if let Some(sample) = compared {
+            matrix.sampled(sample);
+        }
+    }
+    Ok((matrix, sources))
 }
 
 /// A model whose matrices are known and whose weights have not been read.
 pub struct Prepared {
     origin: Origin,
-    matrices: Vec<(Matrix, Arc<dyn ByteSource>)>,
+    /// Each with the sources of its spans.
+    matrices: Vec<(Matrix, Vec<Arc<dyn ByteSource>>)>,
     tie_flags: Vec<TieFlag>,
+    /// What looked like one of the matrices, and how much of that is left out.
+    candidates: (Vec<Considered>, u64),
     warnings: Vec<String>,
     checkpoint_bytes: Option<u64>,
     equality: Equality,
@@ -316,16 +341,18 @@ impl Prepared {
 
     /// What scans would read.
     pub fn inspect(&self) -> Vec<Inspection> {
-        let one = |(matrix, source): &(Matrix, Arc<dyn ByteSource>)| {
-            let plan = self.plan(matrix, source.as_ref());
+        let one = |(matrix, sources): &(Matrix, Vec<Arc<dyn ByteSource>>)| {
+            let plan = self.plan(matrix, sources);
             Inspection {
                 schema: SCHEMA,
                 tool: Tool::this(),
                 warnings: self.warnings.clone(),
                 model: self.origin.clone(),
                 matrix: MatrixPart::from(matrix),
-                byte_range: [matrix.range.start, matrix.range.end],
+                byte_range: [matrix.spans[0].bytes.start, matrix.spans[0].bytes.end],
                 tie_flags: self.tie_flags.iter().map(|f| (f.source.clone(), f.tied)).collect(),
+                candidates: self.candidates.0.clone(),
+                candidates_left_out: self.candidates.1,
                 cost: Cost {
                     bytes: matrix.bytes(),
                     requests: plan.requests(),
@@ -435,8 +462,8 @@ impl Prepared {
 
     /// Reads every row, once.
     async fn read(&self, number: usize) -> Result<Found> {
-        let (matrix, source) = &self.matrices[number];
-        let plan = self.plan(matrix, source.as_ref());
+        let (matrix, sources) = &self.matrices[number];
+        let plan = self.plan(matrix, sources);
         let observer = Arc::clone(&self.observer);
         let duplicates = Duplicates::new(
             matrix.rows,
@@ -454,7 +481,7 @@ impl Prepared {
             false => (Copies::default(), None),
         };
         let both = Both(duplicates.keeping(copies.clone()), profile);
-        let (found, profile) = scan(Arc::clone(source), matrix, &plan, both, observer).await?;
+        let (found, profile) = scan(sources, matrix, &plan, both, observer).await?;
         let placed = match &profile {
             Some(profile) if self.profile => {
                 self.place_groups(number, &found, &copies, profile).await?
@@ -467,9 +494,9 @@ impl Prepared {
     /// Reads the first bytes of every row, and those rows whole of which that does not say that they
     /// are unlike all others; or every row, where they would be many.
     async fn probe(&self, number: usize) -> Result<Found> {
-        let (matrix, source) = &self.matrices[number];
+        let (matrix, sources) = &self.matrices[number];
         let refuse = |what: &str| Err(Error::Usage { what: what.to_owned() });
-        if !source.is_local() {
+        if !is_local(sources) {
             return refuse("only local files can be probed: a server sends whole rows in any case");
         }
         if self.profile || self.classes || self.matrices.len() > 1 {
@@ -481,16 +508,16 @@ impl Prepared {
         if matrix.row_bytes <= PREFIX as u64 {
             return self.read(number).await;
         }
-        let plan = self.plan(matrix, source.as_ref());
+        let plan = self.plan(matrix, sources);
         let observer: Arc<dyn Observer> = Arc::new(Silent);
         let prefixes = Prefixes::new(matrix.rows)?;
-        let suspects = scan(Arc::clone(source), matrix, &plan, prefixes, observer.clone()).await?;
+        let suspects = scan(sources, matrix, &plan, prefixes, observer.clone()).await?;
         let rows_read = suspects.len() as u64;
         if rows_read > matrix.rows / MANY {
             return self.read(number).await;
         }
         let second = Suspects::new(matrix.rows, suspects, Arc::clone(&self.observer));
-        let found = scan(Arc::clone(source), matrix, &plan, second, observer).await?;
+        let found = scan(sources, matrix, &plan, second, observer).await?;
         let probe = Some(ProbePart { prefix_bytes: PREFIX as u64, rows_read });
         Ok(Found { found, profile: None, placed: Placed::default(), probe })
     }
@@ -503,13 +530,13 @@ impl Prepared {
         copies: &Copies,
         profile: &RowProfile,
     ) -> Result<Placed> {
-        let (matrix, source) = &self.matrices[number];
+        let (matrix, sources) = &self.matrices[number];
         let largest = &found.groups[..found.groups.len().min(Geometry::most(matrix.columns))];
         let mut vectors: Vec<Option<Bytes>> = largest.iter().map(|g| copies.take(g)).collect();
         let missing: Vec<usize> = (0..vectors.len()).filter(|&at| vectors[at].is_none()).collect();
         let again: Vec<u64> = missing.iter().map(|&at| largest[at].rows[0]).collect();
-        let plan = self.plan(matrix, source.as_ref());
-        let read = rows_again(source.as_ref(), matrix, &plan, &again).await?;
+        let plan = self.plan(matrix, sources);
+        let read = rows_again(sources, matrix, &plan, &again).await?;
         for (at, bytes) in missing.into_iter().zip(read) {
             vectors[at] = Some(bytes);
         }
@@ -550,8 +577,8 @@ impl Prepared {
         Ok(both.map(|(head, embedding)| CrossPart::new(head, embedding, token)))
     }
 
-    fn plan(&self, matrix: &Matrix, source: &dyn ByteSource) -> Plan {
-        Plan::new(matrix, if source.is_local() { self.threads } else { self.connections })
+    fn plan(&self, matrix: &Matrix, sources: &[Arc<dyn ByteSource>]) -> Plan {
+        Plan::new(matrix, if is_local(sources) { self.threads } else { self.connections })
     }
 
     fn states(&self) -> MutexGuard<'_, BTreeMap<Role, States>> {
@@ -571,6 +598,11 @@ impl Prepared {
         *spent = Spent { requests, bytes, since: Instant::now() };
         transfer
     }
+}
+
+/// Whether no part of a matrix comes over a network.
+fn is_local(sources: &[Arc<dyn ByteSource>]) -> bool {
+    sources.iter().all(|source| source.is_local())
 }
 
 fn no_classes() -> Error {

@@ -104,8 +104,10 @@ fn chosen(tensors: &[TensorRecord]) {
         let Ok(located) = locate(role, &names, &Config::default(), &record, "model") else {
             continue;
         };
-        let found = record(&located.tensor).expect("a tensor of the header is chosen");
-        if let Ok(matrix) = Matrix::new(located, "file", found, &record) {
+        let tensors = [&located.tensor].into_iter().chain(&located.more);
+        let found = |name: &String| record(name).expect("a tensor of the header is chosen");
+        let records: Vec<_> = tensors.map(|name| ("file".to_owned(), found(name))).collect();
+        if let Ok(matrix) = Matrix::new(located, &records, &record) {
             assert!(matrix.row_bytes > 0);
             assert_eq!(matrix.row_bytes.checked_mul(matrix.rows), Some(matrix.bytes()));
         }

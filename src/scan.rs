@@ -6,7 +6,7 @@
 
 use crate::analysis::Analysis;
 use crate::error::{Error, Result};
-use crate::head::Matrix;
+use crate::head::{Matrix, Span};
 use crate::observe::{Event, Observer};
 use crate::rows::{self, RowFramer};
 use crate::source::{self, ByteSource};
@@ -39,6 +39,8 @@ const LAST_SEGMENT: u64 = 4 << 20;
 pub struct Plan {
     /// The first row of each segment, and the end of the last.
     cuts: Arc<[u64]>,
+    /// Places inside of segments where the rows go on in another tensor.
+    seams: u64,
     streams: usize,
 }
 
@@ -60,7 +62,10 @@ impl Plan {
             cuts.push(first);
         }
         let streams = connections.get().min(cuts.len() - 1);
-        Self { cuts: cuts.into(), streams }
+        let inside =
+            |span: &&Span| !span.rows.is_empty() && cuts.binary_search(&span.rows.start).is_err();
+        let seams = matrix.spans.iter().filter(inside).count() as u64;
+        Self { cuts: cuts.into(), seams, streams }
     }
 
     /// The rows of a segment, or nothing past the last.
@@ -71,7 +76,7 @@ impl Plan {
 
     /// How many range requests a scan sends when nothing breaks.
     pub fn requests(&self) -> u64 {
-        (self.cuts.len() - 1) as u64
+        (self.cuts.len() - 1) as u64 + self.seams
     }
 
     /// How many streams run at a time, at most.
@@ -134,29 +139,31 @@ impl Segments {
 }
 
 /// Reads every row of the matrix once and shows it to the analysis. The first failure ends all
-/// streams; there is no finding then.
+/// streams; there is no finding then. Each span of the matrix has its source.
 pub async fn scan<A: Analysis + 'static>(
-    source: Arc<dyn ByteSource>,
+    sources: &[Arc<dyn ByteSource>],
     matrix: &Matrix,
     plan: &Plan,
     analysis: A,
     observer: Arc<dyn Observer>,
 ) -> Result<A::Finding> {
     let segments = Arc::new(Segments::new(plan));
+    let (matrix, sources) = (Arc::new(matrix.clone()), Arc::new(sources.to_vec()));
     let mut streams = JoinSet::new();
     for _ in 0..plan.streams {
         let mut part = analysis.fork();
-        let (source, segments) = (Arc::clone(&source), Arc::clone(&segments));
-        let observer = Arc::clone(&observer);
-        let (start, row_bytes) = (matrix.range.start, matrix.row_bytes);
+        let (matrix, sources) = (Arc::clone(&matrix), Arc::clone(&sources));
+        let (segments, observer) = (Arc::clone(&segments), Arc::clone(&observer));
         streams.spawn(async move {
             let mut state = State::Idle;
             while let Some(rows) = segments.next(&mut state).await {
-                let range = start + rows.start * row_bytes..start + rows.end * row_bytes;
-                let stream = source.stream(range).inspect_ok(|chunk| {
-                    segments.came(&mut state, chunk.len() as u64);
-                });
-                read_segment(stream, &rows, row_bytes, &mut part, observer.as_ref()).await?;
+                for (span, rows, bytes) in matrix.pieces(rows) {
+                    let stream = sources[span].stream(bytes).inspect_ok(|chunk| {
+                        segments.came(&mut state, chunk.len() as u64);
+                    });
+                    let row_bytes = matrix.row_bytes;
+                    read_rows(stream, &rows, row_bytes, &mut part, observer.as_ref()).await?;
+                }
             }
             Ok(())
         });
@@ -171,20 +178,18 @@ pub async fn scan<A: Analysis + 'static>(
 
 /// Reads some rows again, several at a time; they come in the order asked for.
 pub async fn rows_again(
-    source: &dyn ByteSource,
+    sources: &[Arc<dyn ByteSource>],
     matrix: &Matrix,
     plan: &Plan,
     rows: &[u64],
 ) -> Result<Vec<Bytes>> {
-    let read = |&row: &u64| {
-        let start = matrix.range.start + row * matrix.row_bytes;
-        source::read(source, start..start + matrix.row_bytes)
-    };
-    futures::stream::iter(rows.iter().map(read)).buffered(plan.streams.max(1)).try_collect().await
+    let pieces = rows.iter().flat_map(|&row| matrix.pieces(row..row + 1));
+    let read = pieces.map(|(span, _, bytes)| source::read(sources[span].as_ref(), bytes));
+    futures::stream::iter(read).buffered(plan.streams.max(1)).try_collect().await
 }
 
-/// One segment: its chunks, framed, in order.
-async fn read_segment<A: Analysis>(
+/// Rows of one tensor: their chunks, framed, in order.
+async fn read_rows<A: Analysis>(
     mut stream: impl Stream<Item = Result<Bytes>> + Unpin,
     rows: &Range<u64>,
     row_bytes: u64,
@@ -237,7 +242,13 @@ mod tests {
             rows,
             columns: row_bytes,
             row_bytes,
-            range: offset..offset + rows * row_bytes,
+            spans: vec![Span {
+                tensor: "t".into(),
+                file: "f".into(),
+                rows: 0..rows,
+                bytes: offset..offset + rows * row_bytes,
+            }],
+            sample: None,
             scales: Vec::new(),
         }
     }
@@ -289,13 +300,13 @@ mod tests {
             for connections in [1, 3, 8] {
                 let matrix = matrix(rows, width, offset);
                 let source = MemorySource::new("f", file.clone()).chunked(chunk);
+                let sources = [Arc::new(source) as Arc<dyn ByteSource>];
                 let plan = Plan::new(&matrix, NonZeroUsize::new(connections).unwrap());
                 let analysis =
                     Duplicates::new(rows, Dtype::U8, Equality::Bits, Arc::new(Silent)).unwrap();
                 let observer = Arc::new(Silent);
-                let found = runtime
-                    .block_on(scan(Arc::new(source), &matrix, &plan, analysis, observer))
-                    .unwrap();
+                let found =
+                    runtime.block_on(scan(&sources, &matrix, &plan, analysis, observer)).unwrap();
                 assert_eq!(found.matrix_digest, Some(Digest::of_all(&digests)));
                 assert_eq!(found.groups.len() as u64, rows / 5);
                 assert_eq!(found.groups[1].rows, [5, 8]);

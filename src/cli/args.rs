@@ -26,7 +26,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Find the groups of identical rows (what a bare MODEL does too)
     Scan(ScanArgs),
-    /// Read headers only: which tensor, why, and what a scan would read
+    /// Read headers: which tensor, why, what else is like it, and what a scan would read
     Inspect(InspectArgs),
     /// Scan a small model over HTTP from a stand-in Hub inside the process; needs no network
     Demo,

@@ -1,6 +1,6 @@
 //! What `config.json` says about the head: sizes, and whether it is tied, at every level.
 
-use super::defaults::ties_by_default;
+use super::defaults::{always_ties, ties_by_default};
 use crate::error::{Error, Result};
 use serde_json::{Map, Value};
 
@@ -34,6 +34,9 @@ const VOCABULARY: [&str; 6] = [
     "n_tokens",
     "text_vocab",
 ];
+
+/// Tie flags that are told; no model has more than a few.
+const FLAGS: usize = 32;
 
 /// A parsed `config.json`; empty where there is none.
 #[derive(Debug, Clone, Default)]
@@ -75,16 +78,26 @@ impl Config {
         Ok(Self { top, text })
     }
 
-    /// Every tie flag that is written, at every level, with its path.
+    /// Every tie flag that is written, at every level, with its path: those that count for the
+    /// text decoder first, then those of other parts of the model.
     pub fn tie_flags(&self) -> Vec<TieFlag> {
-        let mut flags = Vec::new();
-        let mut collect = |prefix: &str, object: &Map<String, Value>| {
-            for key in FAMILY_FLAGS.into_iter().chain(["tie_word_embeddings"]) {
-                if let Some(tied) = object.get(key).and_then(Value::as_bool) {
-                    flags.push(TieFlag { tied, source: format!("{prefix}{key}") });
+        let mut flags = self.text_flags();
+        let counted = flags.len();
+        walk(&self.top, "", &mut |prefix, object| {
+            for flag in flags_of(prefix, object) {
+                let known = flags[..counted].iter().any(|other| other.source == flag.source);
+                if !known && flags.len() < FLAGS {
+                    flags.push(flag);
                 }
             }
-        };
+        });
+        flags
+    }
+
+    /// The tie flags that count for the text decoder.
+    pub(super) fn text_flags(&self) -> Vec<TieFlag> {
+        let mut flags = Vec::new();
+        let mut collect = |prefix: &str, object| flags.extend(flags_of(prefix, object));
         collect("", &self.top);
         if let Some(Value::Object(thinker)) = self.top.get("thinker_config") {
             collect("thinker_config.", thinker);
@@ -98,7 +111,13 @@ impl Config {
     /// The flag that holds: a family's own field, then the text decoder's, then the top level's,
     /// then the model type's default where that ties. `None`: nothing says.
     pub fn effective_tie(&self) -> Option<TieFlag> {
-        let flags = self.tie_flags();
+        let types = self.text.iter().map(|(_, text)| text).chain([&self.top]);
+        let mut types = types.filter_map(|level| level.get("model_type")?.as_str());
+        if let Some(model_type) = types.clone().find(|name| always_ties(name)) {
+            let source = format!("the code of model type {model_type}");
+            return Some(TieFlag { tied: true, source });
+        }
+        let flags = self.text_flags();
         let find = |test: &dyn Fn(&str) -> bool| flags.iter().find(|flag| test(&flag.source));
         let of_family =
             |path: &str| FAMILY_FLAGS.contains(&path.rsplit('.').next().unwrap_or(path));
@@ -112,8 +131,7 @@ impl Config {
         if let Some(flag) = written {
             return Some(flag.clone());
         }
-        let text_type = self.text.as_ref().and_then(|(_, text)| text.get("model_type"));
-        let model_type = text_type.or_else(|| self.top.get("model_type"))?.as_str()?;
+        let model_type = types.next()?;
         ties_by_default(model_type).then(|| TieFlag {
             tied: true,
             source: format!("the default of model type {model_type}"),
@@ -141,6 +159,24 @@ impl Config {
             .into_iter()
             .flatten()
             .find_map(|level| level.get("quantization_config")?.get("quant_method")?.as_str())
+    }
+}
+
+/// The tie flags of one level.
+fn flags_of(prefix: &str, object: &Map<String, Value>) -> impl Iterator<Item = TieFlag> {
+    FAMILY_FLAGS.into_iter().chain(["tie_word_embeddings"]).filter_map(move |key| {
+        let tied = object.get(key)?.as_bool()?;
+        Some(TieFlag { tied, source: format!("{prefix}{key}") })
+    })
+}
+
+/// Shows each level of a configuration, with what its keys' paths begin with.
+fn walk(object: &Map<String, Value>, prefix: &str, see: &mut dyn FnMut(&str, &Map<String, Value>)) {
+    see(prefix, object);
+    for (key, value) in object {
+        if let Value::Object(inner) = value {
+            walk(inner, &format!("{prefix}{key}."), see);
+        }
     }
 }
 
@@ -197,6 +233,17 @@ mod tests {
         ] {
             assert_eq!(tie(json), Some((tied, source.to_owned())), "{json}");
         }
+    }
+
+    #[test]
+    fn flags_of_other_parts_are_told_and_do_not_count() {
+        let json = r#"{"tie_word_embeddings":false,"text_config":{"tie_word_embeddings":false},
+            "talker_config":{"text_config":{"tie_word_embeddings":true}}}"#;
+        let config = Config::parse(json.as_bytes()).unwrap();
+        let told: Vec<String> = config.tie_flags().into_iter().map(|flag| flag.source).collect();
+        assert_eq!(told.len(), 3);
+        assert_eq!(told[2], "talker_config.text_config.tie_word_embeddings");
+        assert!(config.text_flags().iter().all(|flag| !flag.tied));
     }
 
     #[test]

@@ -8,6 +8,11 @@ pub(super) fn ties_by_default(model_type: &str) -> bool {
     TIED.binary_search(&model_type).is_ok()
 }
 
+/// Whether the library ties the head of this model type whatever its configuration says.
+pub(super) fn always_ties(model_type: &str) -> bool {
+    model_type == "fsmt"
+}
+
 /// Sorted, for the search.
 #[rustfmt::skip]
 const TIED: &[&str] = &[

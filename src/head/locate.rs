@@ -3,24 +3,11 @@
 //! Comes in: the names of all tensors, the configuration, and the records of those few tensors
 //! that [`Names::wanted`] names. Nothing is read here.
 
+use super::candidates::{Candidate, Fit, Names, Role, Weighed, weigh};
 use super::config::Config;
-use super::names::{self, Kind};
+use super::names;
 use crate::checkpoint::TensorRecord;
 use crate::error::{Error, Result};
-use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
-
-/// What a matrix is to its model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// The output head: one row per token that the model can predict.
-    Unembedding,
-    /// The input embedding.
-    Embedding,
-    /// A tensor that the user named.
-    Tensor,
-}
 
 /// A tensor that was chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,121 +16,37 @@ pub struct Located {
     pub role: Role,
     /// Its name.
     pub tensor: String,
+    /// Tensors that hold further rows, in order: the matrix goes on in them.
+    pub more: Vec<String>,
     /// Other tensors of the same module: scales, codes, and the like.
     pub companions: Vec<String>,
     /// Whether head and input embedding are one; `None` where nothing says.
     pub tied: Option<bool>,
     /// Why this tensor.
     pub reason: String,
+    /// The input embedding that a flag says is the same as this stored head. Only rows can tell.
+    pub twin: Option<String>,
 }
 
-/// The names in a checkpoint that matter for the decision.
-#[derive(Debug, Clone, Default)]
-pub struct Names {
-    heads: Vec<Candidate>,
-    embeddings: Vec<Candidate>,
-    /// Parts that make a head or an embedding longer than its first tensor.
-    extensions: Vec<String>,
-    /// Heads of other tasks.
-    others: Vec<String>,
-    /// Whether rows of the head count a reduced vocabulary, as in EAGLE-3 drafts.
-    reduced: bool,
-    total: usize,
-}
-
-/// A module whose name says that it may be what is looked for.
-#[derive(Debug, Clone)]
-struct Candidate {
-    stem: String,
-    rank: usize,
-    certain: bool,
-    parts: Vec<String>,
-}
-
-/// Candidates kept. Each may lie in a shard of its own whose header is then read, and no model has
-/// more than a few.
-const CANDIDATES: usize = 32;
-
-/// Names kept of heads of other tasks, for messages.
-const OTHERS: usize = 3;
-
-impl Names {
-    /// Sorts out the names of all tensors.
-    pub fn collect<'a>(all: impl Iterator<Item = &'a str>) -> Self {
-        let mut found = Self::default();
-        let (mut heads, mut embeddings) = (Modules::new(), Modules::new());
-        for name in all {
-            found.total += 1;
-            let (stem, _) = names::split(name);
-            match names::kind(name, stem) {
-                Some(Kind::Head { rank, certain }) => {
-                    push(&mut heads, stem, rank, certain, name);
-                }
-                Some(Kind::Embedding { rank }) => {
-                    push(&mut embeddings, stem, rank, true, name);
-                }
-                None => found.note(name, stem),
-            }
-        }
-        (found.heads, found.embeddings) = (best(heads), best(embeddings));
-        found
-    }
-
-    fn note(&mut self, name: &str, stem: &str) {
-        let last = stem.rsplit('.').next().unwrap_or(stem);
-        match last {
-            "additional_fc" | "additional_embedding" | "new_embedding" => {
-                self.extensions.push(name.to_owned());
-            }
-            "score" | "classifier" | "v_head" | "rm_head" | "summary" | "codec_head"
-            | "qa_outputs" | "lm_heads" | "codebooks_head"
-                if self.others.len() < OTHERS =>
-            {
-                self.others.push(name.to_owned());
-            }
-            "d2t" | "t2d" => self.reduced = true,
-            _ if stem.contains("lm_heads.") && self.others.len() < OTHERS => {
-                self.others.push(name.to_owned());
-            }
-            _ => {}
+impl Located {
+    /// A tensor that the user named.
+    pub fn named(tensor: &str) -> Self {
+        Self {
+            role: Role::Tensor,
+            tensor: tensor.to_owned(),
+            more: Vec::new(),
+            companions: Vec::new(),
+            tied: None,
+            reason: "it was named".to_owned(),
+            twin: None,
         }
     }
 
-    /// The tensors whose records [`locate`] needs for this role.
-    pub fn wanted(&self, role: Role) -> Vec<&str> {
-        let mut wanted: Vec<&str> = Vec::new();
-        if role == Role::Unembedding {
-            wanted.extend(self.heads.iter().flat_map(|c| c.parts.iter().map(String::as_str)));
-        }
-        let sure = self.heads.iter().any(|c| c.certain);
-        if role == Role::Embedding || !sure {
-            let best = self.embeddings.first();
-            wanted.extend(best.into_iter().flat_map(|c| c.parts.iter().map(String::as_str)));
-        }
-        wanted
+    /// All tensors whose records are needed.
+    pub fn parts(&self) -> impl Iterator<Item = &str> {
+        let rows = [&self.tensor].into_iter().chain(&self.more);
+        rows.chain(&self.companions).chain(&self.twin).map(String::as_str)
     }
-}
-
-/// Candidates by their stems.
-type Modules = HashMap<String, Candidate>;
-
-fn push(found: &mut Modules, stem: &str, rank: usize, certain: bool, name: &str) {
-    match found.get_mut(stem) {
-        Some(candidate) => candidate.parts.push(name.to_owned()),
-        None => {
-            let parts = vec![name.to_owned()];
-            let candidate = Candidate { stem: stem.to_owned(), rank, certain, parts };
-            found.insert(stem.to_owned(), candidate);
-        }
-    }
-}
-
-/// The candidates in the order of their rank: of many, those that could be chosen.
-fn best(found: Modules) -> Vec<Candidate> {
-    let mut list: Vec<Candidate> = found.into_values().collect();
-    list.sort_by(|a, b| (a.rank, a.stem.len(), &a.stem).cmp(&(b.rank, b.stem.len(), &b.stem)));
-    list.truncate(CANDIDATES);
-    list
 }
 
 /// Decides which tensor plays `role`. `record` looks up the tensors that [`Names::wanted`] named;
@@ -157,68 +60,122 @@ pub fn locate<'a>(
 ) -> Result<Located> {
     let none = |why: String| Error::NoUnembedding { model: model.to_owned(), why };
     let head = best_head(names, config, record).map_err(none)?;
-    let flag = config.effective_tie();
     match (role, head) {
+        // Of tensors that are one any of their names may be the stored one.
+        (Role::Embedding, Some(head)) if names.embeddings.is_empty() && says_tied(config) => {
+            let head = head.candidate;
+            let reason = format!("{} is stored, and the configuration ties the two", head.stem);
+            head.located(role, names, Some(true), reason)
+        }
         (Role::Embedding, head) => {
             let best = names.embeddings.first();
             let best = best.ok_or_else(|| none(what_there_is(names, "no input embedding")))?;
+            let flag = config.effective_tie();
             let tied = if head.is_some() { Some(false) } else { flag.map(|flag| flag.tied) };
-            let reason = "the input embedding was asked for".to_owned();
-            best.located(role, names, tied, reason)
+            best.located(role, names, tied, "the input embedding was asked for".to_owned())
         }
-        (_, Some(head)) => {
-            let mut reason = format!("{} is stored", head.stem);
-            if let Some(flag) = flag.filter(|flag| flag.tied) {
-                reason += &format!(", which counts for more than {} = true", flag.source);
-            }
-            if names.reduced {
-                let why = format!(
-                    "{} is a draft's head over a reduced vocabulary, whose rows are no token ids",
-                    head.stem
-                );
-                return Err(Error::Unreadable { tensor: head.stem.clone(), why });
-            }
-            head.located(role, names, Some(false), reason)
-        }
-        (_, None) => {
-            let other_task = config.architectures().find(|name| has_no_head(name));
-            let Some(embedding) = names.embeddings.first() else {
-                return Err(none(what_there_is(names, "no head and no input embedding")));
-            };
-            let instead = format!(
-                "the input embedding {} can be read with --matrix embedding",
-                embedding.stem
-            );
-            if !names.others.is_empty() {
-                let what = what_there_is(names, "no head is stored");
-                return Err(none(format!("{what}; {instead}")));
-            }
-            if let Some(name) = other_task {
-                return Err(none(format!("no head is stored, and {name} needs none; {instead}")));
-            }
-            let (tied, reason) = match flag {
-                Some(flag) if flag.tied => {
-                    let says = match flag.source.starts_with("the default") {
-                        true => format!("ties by {}", flag.source),
-                        false => format!("has {} = true", flag.source),
-                    };
-                    (Some(true), format!("no head is stored, and the configuration {says}"))
-                }
-                Some(flag) => {
-                    return Err(none(format!(
-                        "no head is stored, though {} = false says it is not tied; {instead}",
-                        flag.source
-                    )));
-                }
-                None => {
-                    let why = "no head is stored, and nothing says whether it is tied: the input \
-                               embedding is taken to be both";
-                    (None, why.to_owned())
-                }
-            };
-            embedding.located(Role::Unembedding, names, tied, reason)
-        }
+        (_, Some(head)) => stored_head(head, names, config, &none),
+        (_, None) => no_head(names, config, &none),
     }
+}
+
+/// A head is stored: it is the unembedding, whatever a flag says.
+fn stored_head(
+    head: Weighed<'_>,
+    names: &Names,
+    config: &Config,
+    none: &dyn Fn(String) -> Error,
+) -> Result<Located> {
+    let Weighed { candidate: head, fit, rows } = head;
+    if names.codes {
+        let what = format!("the rows of {} are codes of sounds; no head of texts", head.stem);
+        return Err(none(what_there_is(names, &what)));
+    }
+    if names.reduced {
+        let why = "it is a draft's head over a reduced vocabulary, whose rows are no token ids";
+        return Err(Error::Unreadable { tensor: head.stem.clone(), why: why.to_owned() });
+    }
+    let mut reason = format!("{} is stored", head.stem);
+    // Its name is certain, and yet a reader should know: aligners keep a classifier under it.
+    if let (Fit::No, Some(rows), [size, ..]) = (fit, rows, config.vocabulary().as_slice()) {
+        reason += &format!(", though its {rows} rows do not fit a vocabulary of {size}");
+    }
+    if let Some(name) = names.further_columns() {
+        reason += &format!("; {name} holds further columns of its rows, which are not read");
+    }
+    let flag = config.effective_tie().filter(|flag| flag.tied);
+    let Some(twin) = names.embeddings.first() else {
+        let tied = flag.is_some();
+        return head.located(Role::Unembedding, names, Some(tied), reason);
+    };
+    if let Some(flag) = &flag {
+        reason += &format!(", which counts for more than {} = true", flag.source);
+    }
+    let mut located = head.located(Role::Unembedding, names, Some(false), reason)?;
+    if flag.is_some() {
+        let twin = twin.located(Role::Embedding, names, None, String::new())?;
+        // Rows that go on in other tensors have no single tensor to be held against.
+        located.twin = (located.more.is_empty() && twin.more.is_empty()).then_some(twin.tensor);
+    }
+    Ok(located)
+}
+
+fn says_tied(config: &Config) -> bool {
+    config.effective_tie().is_some_and(|flag| flag.tied)
+}
+
+/// No head is stored: the input embedding is the unembedding, unless something says otherwise.
+fn no_head(names: &Names, config: &Config, none: &dyn Fn(String) -> Error) -> Result<Located> {
+    let Some(embedding) = names.embeddings.first() else {
+        return Err(none(what_there_is(names, "no head and no input embedding")));
+    };
+    let instead =
+        format!("the input embedding {} can be read with --matrix embedding", embedding.stem);
+    // Where the rest of a language model's head is there, another task's stands beside it.
+    if !names.others.is_empty() && !names.rest_of_head {
+        let what = what_there_is(names, "no head is stored");
+        return Err(none(format!("{what}; {instead}")));
+    }
+    if let Some(name) = config.architectures().find(|name| has_no_head(name)) {
+        return Err(none(format!("no head is stored, and {name} needs none; {instead}")));
+    }
+    let flag = config.effective_tie();
+    // Levels that contradict each other: a head that is not tied would be stored.
+    let other = config.text_flags().into_iter().find(|flag| flag.tied);
+    let (tied, reason) = match (flag, other) {
+        (Some(flag), _) if flag.tied => {
+            let says = match flag.source.starts_with("the ") {
+                true => format!("ties by {}", flag.source),
+                false => format!("has {} = true", flag.source),
+            };
+            (Some(true), format!("no head is stored, and the configuration {says}"))
+        }
+        (Some(flag), Some(other)) => {
+            let why = format!(
+                "no head is stored, and the configuration has {} = true, though {} = false",
+                other.source, flag.source
+            );
+            (Some(true), why)
+        }
+        (Some(flag), None) => {
+            return Err(none(format!(
+                "no head is stored, though {} = false says it is not tied; {instead}",
+                flag.source
+            )));
+        }
+        (None, _) if names::is_encoder(&embedding.stem) => {
+            return Err(none(format!("no head is stored, and no decoder has a table; {instead}")));
+        }
+        (None, _) => {
+            let why = "no head is stored, and nothing says whether it is tied: the input embedding \
+                       is taken to be both";
+            (None, why.to_owned())
+        }
+    };
+    let columns = names.further_columns().map_or_else(String::new, |name| {
+        format!("; {name} holds further columns of the head's rows, which are not read")
+    });
+    embedding.located(Role::Unembedding, names, tied, reason + &columns)
 }
 
 /// The best head whose shape, where it is known, agrees with the vocabulary.
@@ -226,41 +183,31 @@ fn best_head<'n, 'a>(
     names: &'n Names,
     config: &Config,
     record: &dyn Fn(&str) -> Option<&'a TensorRecord>,
-) -> Result<Option<&'n Candidate>, String> {
-    let rows = |candidate: &Candidate| {
-        let sides = |part: &String| record(part).map(|record| record.shape.clone());
-        candidate.parts.iter().filter_map(sides).find(|shape| shape.len() == 2).map(|s| s[0])
-    };
-    let mut sizes = config.vocabulary();
-    sizes.extend(names.embeddings.first().and_then(rows));
-    // How well the rows fit: exactly, by padding or trimming, or not.
-    let fit = |candidate: &Candidate| match rows(candidate) {
-        Some(rows) if sizes.contains(&rows) => 0,
-        Some(rows) if sizes.iter().any(|&v| near(rows, v)) => 1,
-        _ => 2,
-    };
-    let mut heads: Vec<(usize, &Candidate)> = names
-        .heads
-        .iter()
-        .map(|candidate| (fit(candidate), candidate))
-        .filter(|(fit, candidate)| candidate.certain || *fit < 2)
-        .collect();
-    heads.sort_by_key(|(fit, candidate)| (*fit, candidate.rank, candidate.stem.len()));
-    if let [(fit, a), (other, b), ..] = heads[..]
-        && (fit, a.rank, a.stem.len()) == (other, b.rank, b.stem.len())
+) -> Result<Option<Weighed<'n>>, String> {
+    let mut heads = weigh(names, config, record);
+    heads.retain(|head| head.candidate.certain || head.fit < Fit::No);
+    if let [a, b, ..] = heads[..]
+        && a.order() == b.order()
     {
         return Err(format!(
             "{} and {} could both be the head; name one with --tensor",
-            a.stem, b.stem
+            a.candidate.stem, b.candidate.stem
         ));
     }
-    Ok(heads.first().map(|(_, candidate)| *candidate))
+    Ok(heads.first().copied())
 }
 
 /// Whether the class is one of those that predict no tokens: classifiers, reward models, and bare
 /// encoders. A bare decoder's name proves nothing; language models are published under such.
 fn has_no_head(class: &str) -> bool {
-    let task = ["Classification", "RewardModel", "QuestionAnswering", "MultipleChoice"];
+    let task = [
+        "Classification",
+        "RewardModel",
+        "QuestionAnswering",
+        "MultipleChoice",
+        "NextSentencePrediction",
+        "ForRetrieval",
+    ];
     let encoders = [
         "Bert",
         "Roberta",
@@ -279,24 +226,26 @@ fn has_no_head(class: &str) -> bool {
     task.iter().any(|task| class.contains(task)) || encoders.contains(&bare.trim_end_matches("V2"))
 }
 
-/// Whether a head of so many rows may belong to a vocabulary of that size: padded by up to a few
-/// thousand rows, or without some of the added tokens, and never by more than the half.
-fn near(rows: u64, vocabulary: u64) -> bool {
-    let padded = rows.saturating_sub(vocabulary);
-    let missing = vocabulary.saturating_sub(rows);
-    padded <= 4096.min(vocabulary) && missing <= 512.min(vocabulary / 2)
-}
-
 /// A message on what a checkpoint without a head has instead.
 fn what_there_is(names: &Names, lacks: &str) -> String {
-    match names.others.as_slice() {
-        [] => format!("{lacks} is among its {} tensors", names.total),
-        others => format!("{lacks}, but {}", others.join(", ")),
+    if !names.others.is_empty() {
+        let others: Vec<&str> = names.others.iter().map(String::as_str).collect();
+        return format!("{lacks}, but {}", others.join(", "));
+    }
+    match names.decoys.iter().find(|(_, _, head, _)| *head) {
+        None => format!("{lacks} is among its {} tensors", names.total),
+        Some((_, name, _, denied)) => {
+            format!(
+                "{lacks} is among its {} tensors; {name} is none: {}",
+                names.total,
+                denied.why()
+            )
+        }
     }
 }
 
 impl Candidate {
-    /// The choice of this candidate, unless its rows are spread over several tensors.
+    /// The choice of this candidate, with the tensors that its rows go on in.
     fn located(
         &self,
         role: Role,
@@ -304,24 +253,32 @@ impl Candidate {
         tied: Option<bool>,
         reason: String,
     ) -> Result<Located> {
-        // The extension of `a.b` is `a.b.additional_fc`, that of `a.embedding` is
-        // `a.new_embedding`.
-        let parent = self.stem.rsplit_once('.').map_or("", |(parent, _)| parent);
-        let split = names.extensions.iter().find(|extension| {
-            let stem = names::split(extension).0;
-            stem.rsplit_once('.').is_some_and(|(of, last)| {
-                of == self.stem || (last == "new_embedding" && of == parent)
-            })
-        });
-        if let Some(extension) = split {
-            let why = format!("its rows are split over it and {extension}");
-            return Err(Error::Unreadable { tensor: self.parts[0].clone(), why });
-        }
         let plain =
             |part: &&String| matches!(names::split(part).1, "" | ".weight" | ".base_layer.weight");
         let tensor = self.parts.iter().find(plain).unwrap_or(&self.parts[0]).clone();
         let companions = self.parts.iter().filter(|part| **part != tensor).cloned().collect();
-        Ok(Located { role, tensor, companions, tied, reason })
+        // The extension of `a.b` is `a.b.additional_fc`, that of `a.embedding` is
+        // `a.new_embedding`. Ids past the first part's rows are the second's, in these families.
+        let parent = self.stem.rsplit_once('.').map_or("", |(parent, _)| parent);
+        let extends = |extension: &&String| {
+            let stem = names::split(extension).0;
+            stem.rsplit_once('.').is_some_and(|(of, last)| {
+                of == self.stem || (last == "new_embedding" && of == parent)
+            })
+        };
+        let more: Vec<String> = names.extensions.iter().filter(extends).cloned().collect();
+        let uncertain = match more.as_slice() {
+            [] => None,
+            [one] if role == Role::Unembedding && one.contains("new_embedding") => {
+                Some(format!("nothing says whether the rows of {one} are of the head too"))
+            }
+            [_] => None,
+            [one, two, ..] => Some(format!("its rows go on in both {one} and {two}")),
+        };
+        if let Some(why) = uncertain {
+            return Err(Error::Unreadable { tensor, why });
+        }
+        Ok(Located { role, tensor, more, companions, tied, reason, twin: None })
     }
 }
 
@@ -406,18 +363,58 @@ mod tests {
     }
 
     #[test]
-    fn a_matrix_split_over_tensors_is_refused() {
+    fn a_matrix_may_go_on_in_another_tensor() {
         let more: (&str, &[u64]) = ("lm_head.additional_fc.weight", &[2, 8]);
-        assert!(decide(&[EMBED, HEAD, more], "{}", Role::Unembedding).is_err());
+        let found = decide(&[EMBED, HEAD, more], "{}", Role::Unembedding).unwrap();
+        assert_eq!((found.tensor.as_str(), &found.more[..]), (HEAD.0, &[more.0.to_owned()][..]));
         let first: (&str, &[u64]) = ("model.transformer.wte.embedding", &[90, 8]);
         let second: (&str, &[u64]) = ("model.transformer.wte.new_embedding", &[10, 8]);
-        assert!(decide(&[first, second], "{}", Role::Embedding).is_err());
+        let found = decide(&[first, second], "{}", Role::Embedding).unwrap();
+        assert_eq!((found.tensor.as_str(), &found.more[..]), (first.0, &[second.0.to_owned()][..]));
+        // As a head its extent is not known.
+        assert!(decide(&[first, second], "{}", Role::Unembedding).is_err());
     }
 
     #[test]
     fn the_embedding_is_read_when_it_is_asked_for() {
         let found = decide(&[EMBED, HEAD], "{}", Role::Embedding).unwrap();
         assert_eq!((found.tensor.as_str(), found.tied), (EMBED.0, Some(false)));
+    }
+
+    #[test]
+    fn of_two_that_are_one_the_head_may_be_the_one_that_is_stored() {
+        for role in [Role::Unembedding, Role::Embedding] {
+            let found = decide(&[HEAD], r#"{"tie_word_embeddings":true}"#, role).unwrap();
+            assert_eq!((found.tensor.as_str(), found.tied), (HEAD.0, Some(true)));
+        }
+        assert!(decide(&[HEAD], r#"{"tie_word_embeddings":false}"#, Role::Embedding).is_err());
+    }
+
+    #[test]
+    fn where_levels_contradict_each_other_a_missing_head_is_tied() {
+        let config = r#"{"tie_word_embeddings":true,"text_config":{"tie_word_embeddings":false}}"#;
+        let found = decide(&[EMBED], config, Role::Unembedding).unwrap();
+        assert_eq!(found.tied, Some(true));
+        assert!(found.reason.contains("though text_config.tie_word_embeddings = false"));
+    }
+
+    #[test]
+    fn what_a_reader_should_know_of_a_head_is_in_its_reason() {
+        let of = |names: &[(&str, &[u64])], config: &str| {
+            decide(names, config, Role::Unembedding).unwrap().reason
+        };
+        let odd = of(&[HEAD], r#"{"vocab_size":151936}"#);
+        assert!(odd.contains("100 rows do not fit a vocabulary of 151936"), "{odd}");
+        assert_eq!(of(&[HEAD], r#"{"vocab_size":100}"#), "lm_head is stored");
+        assert_eq!(of(&[HEAD], "{}"), "lm_head is stored");
+        // MobileBERT's head is as wide as two tensors, the second of them transposed.
+        let table: (&str, &[u64]) = ("mobilebert.embeddings.word_embeddings.weight", &[100, 8]);
+        let head: (&str, &[u64]) = ("cls.predictions.decoder.weight", &[100, 8]);
+        let more: (&str, &[u64]) = ("cls.predictions.dense.weight", &[24, 100]);
+        let wide = of(&[table, head, more], r#"{"tie_word_embeddings":false}"#);
+        assert!(wide.contains("cls.predictions.dense.weight holds further columns"), "{wide}");
+        let tied = of(&[table, more], r#"{"tie_word_embeddings":true}"#);
+        assert!(tied.contains("holds further columns"), "{tied}");
     }
 
     #[test]

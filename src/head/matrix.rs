@@ -1,9 +1,11 @@
 //! The chosen tensor as rows of bytes; refuses by name what has none.
 
-use super::locate::{Located, Role};
+use super::candidates::Role;
+use super::locate::Located;
 use crate::checkpoint::{Dtype, TensorRecord};
 use crate::error::{Error, Result};
 use crate::quote;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// The most rows: 32 bytes are kept for each, before the first has come. The largest vocabularies
@@ -13,12 +15,36 @@ const MAX_ROWS: u64 = 1 << 24;
 /// The longest row: one row of each stream is held in memory. The widest heads known have 64 kB.
 const MAX_ROW_BYTES: u64 = 16 << 20;
 
-/// A matrix whose rows are runs of bytes, one after another.
+/// Rows of a matrix that lie one after another: a tensor, or the part of the matrix that it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// The tensor.
+    pub tensor: String,
+    /// The file that holds it.
+    pub file: String,
+    /// The rows, counted in the whole matrix.
+    pub rows: Range<u64>,
+    /// Their bytes, counted from the start of the file.
+    pub bytes: Range<u64>,
+}
+
+/// Rows of a stored head that were held against those of the input embedding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// The input embedding's tensor.
+    pub tensor: String,
+    /// Rows that were compared.
+    pub rows: u64,
+    /// Rows that were equal.
+    pub equal: u64,
+}
+
+/// A matrix whose rows are runs of bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Matrix {
     /// What it is to the model.
     pub role: Role,
-    /// The tensor.
+    /// The tensor; the first, where there are several.
     pub tensor: String,
     /// The file that holds it.
     pub file: String,
@@ -34,22 +60,27 @@ pub struct Matrix {
     pub columns: u64,
     /// Bytes of a row, at least one.
     pub row_bytes: u64,
-    /// Its bytes, counted from the start of the file.
-    pub range: Range<u64>,
+    /// Where the rows are: at least one span, in order, each beginning where the one before ends.
+    pub spans: Vec<Span>,
+    /// What a sample of its rows says, where a flag says that it is the input embedding too.
+    pub sample: Option<Sample>,
     /// Tensors of one element beside codes: what multiplies all rows alike, and is not applied.
     pub scales: Vec<String>,
 }
 
 impl Matrix {
-    /// Takes the chosen tensor for rows, if it has any. `companion` looks up the other tensors of
+    /// Takes the chosen tensor for rows, if it has any, and those that its rows go on in. `records`
+    /// are theirs, each with the file's name, in order; `companion` looks up the other tensors of
     /// its module, which may hold a part of each row's value.
     pub fn new<'a>(
         located: Located,
-        file: &str,
-        record: &TensorRecord,
+        records: &[(String, &TensorRecord)],
         companion: &dyn Fn(&str) -> Option<&'a TensorRecord>,
     ) -> Result<Self> {
         let unreadable = |why: String| Error::Unreadable { tensor: located.tensor.clone(), why };
+        let [(file, record), ..] = records else {
+            return Err(unreadable("no record of it was read".into()));
+        };
         if located.role != Role::Tensor
             && let Some(why) = quantised(&located, record, companion)
         {
@@ -78,30 +109,67 @@ impl Matrix {
             let why = format!("a row has {} bytes, more than {MAX_ROW_BYTES}", row_bits / 8);
             return Err(unreadable(why));
         }
-        if rows > MAX_ROWS {
-            return Err(unreadable(format!("it has {rows} rows, more than {MAX_ROWS}")));
+        let mut spans: Vec<Span> = Vec::new();
+        for (file, part) in records {
+            if part.dtype != record.dtype || part.shape.len() != 2 || part.shape[1] != columns {
+                let more = quote::name(&part.name);
+                let why = format!("its rows go on in {more}, whose rows are of another kind");
+                return Err(unreadable(why));
+            }
+            let first = spans.last().map_or(0, |span| span.rows.end);
+            let end = first.saturating_add(part.shape[0]);
+            if end > MAX_ROWS {
+                return Err(unreadable(format!("it has {end} rows, more than {MAX_ROWS}")));
+            }
+            let (tensor, file, bytes) = (part.name.clone(), file.clone(), part.range.clone());
+            spans.push(Span { tensor, file, rows: first..end, bytes });
         }
         let scale = |name: &&String| !is_float(&record.dtype) && name.contains("weight_scale");
         let scales = located.companions.iter().filter(scale).cloned().collect();
-        let Located { role, tensor, tied, reason, .. } = located;
+        let Located { role, tensor, tied, mut reason, .. } = located;
+        for span in &spans[1..] {
+            reason += &format!("; its rows from {} on are {}", span.rows.start, span.tensor);
+        }
         Ok(Self {
             scales,
             role,
             tensor,
-            file: file.to_owned(),
+            file: file.clone(),
             tied,
             reason,
             dtype: record.dtype.clone(),
-            rows,
+            rows: spans.last().map_or(rows, |span| span.rows.end),
             columns,
             row_bytes: row_bits / 8,
-            range: record.range.clone(),
+            spans,
+            sample: None,
         })
+    }
+
+    /// The rows cut where they go on in another place: the number of the span, the rows, and their
+    /// bytes in its file.
+    pub fn pieces(
+        &self,
+        rows: Range<u64>,
+    ) -> impl Iterator<Item = (usize, Range<u64>, Range<u64>)> {
+        self.spans.iter().enumerate().filter_map(move |(number, span)| {
+            let start = rows.start.max(span.rows.start);
+            let end = rows.end.min(span.rows.end);
+            let byte = |row: u64| span.bytes.start + (row - span.rows.start) * self.row_bytes;
+            (start < end).then(|| (number, start..end, byte(start)..byte(end)))
+        })
+    }
+
+    /// Adds what a sample of its rows says.
+    pub fn sampled(&mut self, sample: Sample) {
+        let Sample { rows, equal, .. } = sample;
+        self.reason += &format!("; {equal} of {rows} sampled rows equal the embedding's");
+        self.sample = Some(sample);
     }
 
     /// Bytes of all rows.
     pub fn bytes(&self) -> u64 {
-        self.range.end - self.range.start
+        self.rows * self.row_bytes
     }
 }
 
@@ -180,9 +248,12 @@ mod tests {
             companions: parts.iter().map(|(name, _)| (*name).to_owned()).collect(),
             tied: None,
             reason: String::new(),
+            more: Vec::new(),
+            twin: None,
         };
         let record = of("lm_head.weight", &dtype, shape);
-        Matrix::new(located, "f", &record, &|name| companions.iter().find(|r| r.name == name))
+        let companion = |name: &str| companions.iter().find(|r| r.name == name);
+        Matrix::new(located, &[("f".to_owned(), &record)], &companion)
     }
 
     #[test]
@@ -214,6 +285,8 @@ mod tests {
             companions: vec!["lm_head.weight_scale".into()],
             tied: None,
             reason: String::new(),
+            more: Vec::new(),
+            twin: None,
         };
         let record = |name: &str, dtype: Dtype, shape: &[u64]| TensorRecord {
             name: name.to_owned(),
@@ -223,7 +296,8 @@ mod tests {
         };
         let scale = record("lm_head.weight_scale", Dtype::Unknown("NEW".into()), &sides);
         let codes = record("lm_head.weight", Dtype::F8E4M3, &[4, 8]);
-        assert!(Matrix::new(located, "f", &codes, &|_| Some(&scale)).is_err());
+        let records = [("f".to_owned(), &codes)];
+        assert!(Matrix::new(located, &records, &|_| Some(&scale)).is_err());
     }
 
     #[test]
@@ -236,5 +310,30 @@ mod tests {
         let dead = ("lm_head.qweight", &[4u64, 1][..]);
         assert!(matrix(Dtype::Bf16, &[4, 8], &[dead]).is_ok());
         assert!(matrix(Dtype::I32, &[4, 8], &[dead]).is_err());
+    }
+
+    #[test]
+    fn rows_that_go_on_in_another_tensor_are_one_matrix() {
+        let record = |name: &str, dtype: Dtype, shape: &[u64], start: u64| TensorRecord {
+            name: name.to_owned(),
+            dtype,
+            shape: shape.to_vec(),
+            range: start..start + shape.iter().product::<u64>() * 2,
+        };
+        let located =
+            Located { more: vec!["b".into()], role: Role::Unembedding, ..Located::named("a") };
+        let first = record("a", Dtype::Bf16, &[10, 4], 100);
+        let of = |second: &TensorRecord| {
+            let records = [("f".to_owned(), &first), ("g".to_owned(), second)];
+            Matrix::new(located.clone(), &records, &|_| None)
+        };
+        let found = of(&record("b", Dtype::Bf16, &[3, 4], 8)).unwrap();
+        assert_eq!((found.rows, found.bytes()), (13, 104));
+        let pieces: Vec<_> = found.pieces(9..12).collect();
+        assert_eq!(pieces, [(0, 9..10, 172..180), (1, 10..12, 8..24)]);
+        assert_eq!(found.pieces(10..13).count(), 1);
+        for (dtype, shape) in [(Dtype::F16, [3, 4]), (Dtype::Bf16, [3, 5])] {
+            assert!(of(&record("b", dtype, &shape, 8)).is_err());
+        }
     }
 }

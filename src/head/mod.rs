@@ -2,14 +2,16 @@
 //!
 //! The rules in short: a stored head is the unembedding, whatever a flag says. Where none is
 //! stored, the text decoder's input embedding is, if the tie flag that holds is true or if nothing
-//! says. Where the flag is false there is no unembedding, and the model is refused.
+//! says. Where all flags are false there is no unembedding, and the model is refused.
 
+mod candidates;
 mod config;
 mod defaults;
 mod locate;
 mod matrix;
 mod names;
 
+pub use candidates::{Considered, Names, Role};
 pub use config::{Config, MAX_CONFIG, TieFlag};
-pub use locate::{Located, Names, Role, locate};
-pub use matrix::Matrix;
+pub use locate::{Located, locate};
+pub use matrix::{Matrix, Sample, Span};

@@ -5,7 +5,7 @@
 //! and from the name maps of llama.cpp, vLLM and mlx-lm; the numbered ranks order them from the
 //! certain to the rare.
 
-use regex::{Regex, RegexSet};
+use regex::RegexSet;
 use std::sync::LazyLock;
 
 /// Output heads, best first.
@@ -21,8 +21,8 @@ const HEADS: [&str; 14] = [
     r"proj_out",
     r"lm_head\.out_proj",
     r"lm_head\.linear|(?:language_model\.)?word_embeddings_for_head",
-    r"(?:.*\.)?(?:cls\.predictions\.decoder|lm_head\.decoder|predictions\.decoder|generator_lm_head|vocab_projector|pred_layer\.proj|lm_loss|mlm_head\.decoder|head\.decoder)|cls",
-    r"decoder|(?:decoder\.)?output_projection|log_softmax\.mlp\.layer0|text_decoder_postnet\.lm_head",
+    r"(?:.*\.)?(?:cls\.predictions\.decoder|lm_head\.decoder|predictions\.decoder|generator_lm_head|vocab_projector|pred_layer\.proj|lm_loss|mlm_head(?:\.decoder)?|head\.decoder)|cls",
+    r"decoder|(?:(?:model\.)?decoder\.)?output_projection|log_softmax\.mlp\.layer0|text_decoder_postnet\.lm_head",
     r"model\.language_model\.lm_head",
 ];
 
@@ -52,18 +52,79 @@ const EMBEDDINGS: [&str; 21] = [
     r"model\.embeddings\.tok_embeddings|(?:.*\.)?embeddings\.word_embeddings",
     r"transformer\.(?:tokens_embed|word_embedding|w|embeddings)",
     r"(?:.*\.)?(?:embed_tokens|tok_embeddings|shared|wte|word_embeddings|embed_in|emb|embed|token_embeddings|in_out_embed|tokens_embed|word_embedding|token_embedding|input_embedding)",
-    r"(?:.*\.)?backbone\.embeddings?|(?:.*\.)?model\.(?:language_model\.)?embeddings?|(?:.*\.)?wte\.embedding",
+    r"encoder|(?:.*\.)?backbone\.embeddings?|(?:.*\.)?model\.(?:language_model\.)?embeddings?|(?:.*\.)?wte\.embedding",
 ];
 
-/// What is never the head or the text decoder's embedding, anywhere in a full name: numbered
-/// blocks, drafts, other modalities, other tables, parts of a head that are not its matrix.
-const DENIED: [&str; 6] = [
-    r"(?:^|\.)(?:layers|h|blocks|block|layer|decoder_layer)\.\d+\.",
-    r"(?:^|\.)(?:mtp|mtp_layers|nextn|eagle|draft|medusa_head)(?:\.|$)",
-    r"(?:^|\.)(?:vision\w*|visual|vit|image\w*|sam_model|qwen2_model|vpm|audio\w*|speech(?:_\w+)?|apm|tts|talker|token2wav|code2wav|code_predictor|codec|depth_decoder|depformer|mimi|gen_head|gen_vision\w*|vqmodel|multi_modal_projector|mm_projector|projector)(?:\.|$)",
-    r"embed_tokens_per_layer|ngram_embedding|embed_positions|(?:^|\.)wpe(?:\.|$)|position_embeddings|token_type_embeddings|embedding_norm|word_embeddings_layernorm|embed_norm",
-    r"lm_head\.(?:dense|layer_norm|ln)(?:\.|$)|final_logits_bias|altup_unembed|(?:^|\.)(?:score|classifier|v_head|rm_head)(?:\.|$)|hc_head",
-    r"\.bias$",
+/// What is never the head or the text decoder's embedding, anywhere in a full name.
+const DENIED: [(Denied, &str); 9] = [
+    // Before the names of other modalities, for these are a model's own heads.
+    (Denied::Task, r"^(?:audio_lm_head|speech_decoder_postnet)\.|(?:^|\.)codebooks_head(?:\.|$)"),
+    (Denied::Block, r"(?:^|\.)(?:layers|h|blocks|block|layer|decoder_layer)\.[0-9]+\."),
+    (Denied::Draft, r"(?:^|\.)(?:mtp|mtp_layers|nextn|eagle|draft|medusa_head)(?:\.|$)"),
+    (
+        Denied::Elsewhere,
+        r"(?:^|\.)(?:vision[0-9A-Za-z_]*|visual|vit|image[0-9A-Za-z_]*|sam_model|qwen2_model|vpm|audio[0-9A-Za-z_]*|speech(?:_[0-9A-Za-z_]+)?|apm|tts|talker|token2wav|code2wav|code_predictor|codec|depth_decoder|depformer|mimi|gen_head|gen_vision[0-9A-Za-z_]*|vqmodel|multi_modal_projector|mm_projector|projector|qformer|patcher|dit|gemma_expert|action_expert|conditioners|t2u_model|vocoder)(?:\.|$)",
+    ),
+    (
+        Denied::Table,
+        r"embed_tokens_per_layer|ngram_embedding|embed_positions|(?:^|\.)wpe(?:\.|$)|position_embeddings|token_type_embeddings|embedding_norm|word_embeddings_layernorm|embed_norm|embed_tokens_extend|embed_audio_tokens|lora_embedding",
+    ),
+    (
+        Denied::Part,
+        r"lm_head\.(?:dense|layer_norm|ln|bias)(?:\.|$)|(?:^|\.)predictions\.(?:transform|dense|bias|LayerNorm)(?:\.|$)|generator_predictions|vocab_transform|final_logits_bias|altup_unembed|hc_head",
+    ),
+    (
+        Denied::Task,
+        r"(?:^|\.)(?:score|classifier|classification_head|pre_classifier|sop_classifier|regression_head|v_head|value_head|rm_head|reward_head|qa_outputs|qa_classifier|logits_proj|sequence_summary|discriminator_predictions|splinter_qass|embedding_proj_layer|custom_text_proj|action_out_proj|codec_head|codebooks_head|lm_heads|audio_lm_head|logits_dense|eos_head|duration_predictor|speech_decoder_postnet)(?:\.|$)",
+    ),
+    (Denied::Adapter, r"\.modules_to_save\.|\.lora_magnitude_vector"),
+    (Denied::Bias, r"\.bias$"),
+];
+
+/// Why a name is never the head or the embedding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Denied {
+    /// In a numbered block, as the layers that predict more tokens ahead.
+    Block,
+    /// In a draft, whose tables are not the model's.
+    Draft,
+    /// In an encoder of images or sounds, or in another model beside the text decoder.
+    Elsewhere,
+    /// A table of something else than the vocabulary's tokens.
+    Table,
+    /// A part of a head.
+    Part,
+    /// A classifier's head, a reward model's, a codec's.
+    Task,
+    /// An adapter's copy: it replaces the model's own when it is merged.
+    Adapter,
+    /// A vector.
+    Bias,
+    /// On no list.
+    Unknown,
+}
+
+impl Denied {
+    /// The reason, for a reader.
+    pub(super) fn why(self) -> &'static str {
+        match self {
+            Self::Block => "it is inside a numbered block",
+            Self::Draft => "it belongs to a draft",
+            Self::Elsewhere => "it belongs to another modality or another model beside this one",
+            Self::Table => "it is no table of tokens",
+            Self::Part => "it is a part of a head, not its matrix",
+            Self::Task => "it is the head of another task",
+            Self::Adapter => "it is an adapter's",
+            Self::Bias => "it is a bias",
+            Self::Unknown => "its name is on no list; --tensor reads it",
+        }
+    }
+}
+
+/// What looks like a head, then what looks like an embedding: names that a reader would ask about.
+const LOOKS: [&str; 2] = [
+    r"(?:^|\.)(?:[0-9A-Za-z_]*lm_heads?|shared_head|codec_head|codebooks_head|unembed|embed_out|output_layer|output_projection|score|classifier|classification_head|v_head|rm_head|reward_head|qa_outputs|embedding_proj_layer|discriminator_predictions|splinter_qass|action_out_proj|logits_proj|logits_dense|eos_head|duration_predictor|speech_decoder_postnet|[0-9A-Za-z_]*predictions|vocab_transform|final_logits_bias)(?:\.|$)",
+    r"(?:^|\.)(?:embed_tokens[0-9A-Za-z_]*|tok_embeddings|word_embeddings|wte|embed_in|token_embeddings?)(?:\.|$)",
 ];
 
 /// Suffixes that say which part of a module a tensor is; the longest that fits counts.
@@ -104,14 +165,17 @@ const SUFFIXES: [&str; 34] = [
     ".W_q",
 ];
 
-static HEAD_PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| whole(&HEADS));
-static EMBEDDING_PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| whole(&EMBEDDINGS));
-static DENIED_PATTERNS: LazyLock<RegexSet> =
-    LazyLock::new(|| RegexSet::new(DENIED).unwrap_or_else(|e| unreachable!("{e}")));
+static HEAD_PATTERNS: LazyLock<RegexSet> = LazyLock::new(|| whole(&HEADS));
+static EMBEDDING_PATTERNS: LazyLock<RegexSet> = LazyLock::new(|| whole(&EMBEDDINGS));
+static DENIED_PATTERNS: LazyLock<RegexSet> = LazyLock::new(|| set(DENIED.map(|(_, p)| p.into())));
+static LOOKS_PATTERNS: LazyLock<RegexSet> = LazyLock::new(|| set(LOOKS.map(Into::into)));
 
-fn whole(patterns: &[&str]) -> Vec<Regex> {
-    let compile = |p: &&str| Regex::new(&format!("^(?:{p})$"));
-    patterns.iter().map(compile).collect::<Result<_, _>>().unwrap_or_else(|e| unreachable!("{e}"))
+fn whole(patterns: &[&str]) -> RegexSet {
+    set(patterns.iter().map(|pattern| format!("^(?:{pattern})$")))
+}
+
+fn set(patterns: impl IntoIterator<Item = String>) -> RegexSet {
+    RegexSet::new(patterns).unwrap_or_else(|e| unreachable!("{e}"))
 }
 
 /// What a name says a tensor may be.
@@ -121,6 +185,8 @@ pub(super) enum Kind {
     Head { rank: usize, certain: bool },
     /// An input embedding, by its rank.
     Embedding { rank: usize },
+    /// What looks like a head, or else like an embedding, and is none.
+    Decoy { head: bool, denied: Denied },
 }
 
 /// Splits a name into its module's stem and the part that the tensor is.
@@ -131,13 +197,29 @@ pub(super) fn split(name: &str) -> (&str, &str) {
 
 /// What the stem of a tensor may be; `None` for everything else in a checkpoint.
 pub(super) fn kind(name: &str, stem: &str) -> Option<Kind> {
-    // Only names whose last parts are on the lists are held against the slower deny list.
-    let rank = |patterns: &[Regex]| patterns.iter().position(|pattern| pattern.is_match(stem));
-    let kind = match rank(&HEAD_PATTERNS) {
-        Some(rank) => Kind::Head { rank, certain: CERTAIN_HEADS.contains(&rank) },
-        None => Kind::Embedding { rank: rank(&EMBEDDING_PATTERNS)? },
+    let best = |patterns: &RegexSet, text: &str| patterns.matches(text).iter().next();
+    let listed = match best(&HEAD_PATTERNS, stem) {
+        Some(rank) => Some(Kind::Head { rank, certain: CERTAIN_HEADS.contains(&rank) }),
+        None => best(&EMBEDDING_PATTERNS, stem)
+            .map(|rank| Kind::Embedding { rank: rank + ENCODER * usize::from(is_encoder(stem)) }),
     };
-    (!DENIED_PATTERNS.is_match(name)).then_some(kind)
+    // Only names that look like something are held against the long deny list.
+    let head = match listed {
+        Some(kind) => matches!(kind, Kind::Head { .. }),
+        None => best(&LOOKS_PATTERNS, stem)? == 0,
+    };
+    match best(&DENIED_PATTERNS, name) {
+        Some(at) => Some(Kind::Decoy { head, denied: DENIED[at].0 }),
+        None => listed.or(Some(Kind::Decoy { head, denied: Denied::Unknown })),
+    }
+}
+
+/// What is added to the rank of an encoder's embedding: a decoder's is before every one of them.
+const ENCODER: usize = 100;
+
+/// Whether a table is an encoder's: where a decoder shares it, it may be stored under this name.
+pub(super) fn is_encoder(stem: &str) -> bool {
+    stem.split('.').any(|part| part == "encoder" || part == "text_encoder")
 }
 
 #[cfg(test)]
@@ -218,7 +300,7 @@ mod tests {
             "word_embeddings_layernorm.weight",
             "medusa_head.0.weight",
         ] {
-            assert_eq!(of(name), None, "{name}");
+            assert!(matches!(of(name), None | Some(Kind::Decoy { .. })), "{name}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Inspection;
 use super::text::{count, origin, size, wrapped};
+use crate::head::Role;
 use crate::quote;
 use std::io::{self, Write};
 
@@ -33,6 +34,7 @@ pub fn inspection(inspections: &[Inspection], out: &mut dyn Write) -> io::Result
                 wrapped("Tie flags: ", &quote::sentence(&flags.join(", ")), out)?;
             }
         }
+        candidates(found, out)?;
         for warning in &found.warnings {
             wrapped("Warning: ", &quote::sentence(warning), out)?;
         }
@@ -57,4 +59,32 @@ pub fn inspection(inspections: &[Inspection], out: &mut dyn Write) -> io::Result
         )?;
     }
     Ok(())
+}
+
+/// Names shown of those that look like a head's, and as many of those like an embedding's.
+const SHOWN: usize = 12;
+
+/// What came of each name that looks like one of the two matrices.
+fn candidates(found: &Inspection, out: &mut dyn Write) -> io::Result<()> {
+    let mut left_out = found.candidates_left_out;
+    for (role, title) in [(Role::Unembedding, "head"), (Role::Embedding, "input embedding")] {
+        let list: Vec<_> = found.candidates.iter().filter(|one| one.role == role).collect();
+        left_out += list.len().saturating_sub(SHOWN) as u64;
+        if list.is_empty() {
+            continue;
+        }
+        writeln!(out, "Names like that of the {title}:")?;
+        for one in list.into_iter().take(SHOWN) {
+            let verdict = match &one.excluded_by {
+                None => format!("this is the {title}"),
+                Some(why) => format!("not the {title}: {why}"),
+            };
+            let line = format!("{} - {verdict}", quote::short(&one.name));
+            wrapped("  ", &quote::sentence(&line), out)?;
+        }
+    }
+    match left_out {
+        0 => Ok(()),
+        more => writeln!(out, "  and {} more such names", count(more)),
+    }
 }

@@ -17,7 +17,7 @@ mod text;
 mod verdict;
 
 use crate::analysis::{Digest, Equality, Group, Grouping, RowProfile};
-use crate::head::{Matrix, Role};
+use crate::head::{Considered, Matrix, Role, Sample, Span};
 use crate::resolve::Origin;
 use crate::vocabulary::Token;
 use serde::{Deserialize, Serialize};
@@ -130,6 +130,36 @@ pub struct MatrixPart {
     pub row_bytes: u64,
     /// Bytes of the matrix.
     pub bytes: u64,
+    /// The tensors that hold the rows, in order, where they are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<SpanPart>,
+    /// What a few rows say, where a flag says that a stored head is the input embedding too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sample>,
+}
+
+/// The rows of a matrix that one tensor holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpanPart {
+    /// The tensor's name.
+    pub tensor: String,
+    /// The file that holds it.
+    pub file: String,
+    /// Its first row, and the first behind it.
+    pub rows: [u64; 2],
+    /// Its first byte in the file, and the first behind it.
+    pub byte_range: [u64; 2],
+}
+
+impl From<&Span> for SpanPart {
+    fn from(span: &Span) -> Self {
+        Self {
+            tensor: span.tensor.clone(),
+            file: span.file.clone(),
+            rows: [span.rows.start, span.rows.end],
+            byte_range: [span.bytes.start, span.bytes.end],
+        }
+    }
 }
 
 impl From<&Matrix> for MatrixPart {
@@ -145,6 +175,11 @@ impl From<&Matrix> for MatrixPart {
             columns: matrix.columns,
             row_bytes: matrix.row_bytes,
             bytes: matrix.bytes(),
+            parts: match matrix.spans.as_slice() {
+                [_] => Vec::new(),
+                spans => spans.iter().map(SpanPart::from).collect(),
+            },
+            sample: matrix.sample.clone(),
         }
     }
 }
@@ -340,6 +375,12 @@ pub struct Inspection {
     pub byte_range: [u64; 2],
     /// Every tie flag that the configuration holds, with its path.
     pub tie_flags: Vec<(String, bool)>,
+    /// The names that look like a head's or an input embedding's, and what came of each.
+    #[serde(default)]
+    pub candidates: Vec<Considered>,
+    /// How many such names are not listed.
+    #[serde(default)]
+    pub candidates_left_out: u64,
     /// What a scan would cost.
     pub cost: Cost,
     /// What the inspection cost.

@@ -9,6 +9,12 @@ mod support;
 // The same expectation for every fixture, through every source, chunking and number of streams.
 mod answers;
 
+// Which tensor is the head, for every architecture of the `transformers` library.
+mod architectures;
+
+// Heads that are copies, in several tensors, or among many names like theirs.
+mod heads;
+
 // What every token of every family of tokenizers is, and what reports say of it.
 mod classes;
 

@@ -25,6 +25,20 @@ fn a_model_of_one_file_takes_four_resolves_and_a_sharded_one_five() {
 }
 
 #[test]
+fn a_flag_that_contradicts_a_stored_head_takes_one_more_name() {
+    let flag = r#"{"tie_word_embeddings": true}"#;
+    let repository = repository("two-shards").file("config.json", flag);
+    let world = World::new(StandIn::builder().repository(repository));
+    let report = world.scan(&["org/two-shards"]);
+    assert_eq!(report["matrix"]["sample"]["rows"], 8);
+    let log = world.hub.log();
+    assert_eq!(resolves(&log).len(), 6, "{log:#?}");
+    let ranges = log.iter().filter(|request| request.host == Host::Cdn);
+    // Two headers, four pairs of rows of both, and the head.
+    assert_eq!(ranges.count(), 11, "{log:#?}");
+}
+
+#[test]
 fn the_commit_of_the_first_answer_is_in_every_later_url() {
     let repository = repository("two-shards");
     let commit = repository.commit().to_owned();
