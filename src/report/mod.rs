@@ -6,6 +6,7 @@
 mod classes;
 mod profile;
 mod cross;
+mod degenerate;
 mod csv;
 mod ids;
 mod inspection;
@@ -27,12 +28,13 @@ use std::str::FromStr;
 pub use classes::{ClassCount, ClassLine, ClassesPart, ScriptCount, is_emittable};
 pub use cross::{Cell, CrossPart, State, States};
 pub use csv::Csv;
+pub use degenerate::DegeneratePart;
 pub use ids::Ids;
 pub use inspection::inspection;
 pub use json::{Json, pretty};
 pub use markdown::Markdown;
 pub use profile::{CentroidPart, ClassNorms, GeometryPart, ProfilePart};
-pub use text::{Text, count, size};
+pub use text::{Text, called, count, plural, size};
 pub use verdict::{Basis, Check, Figures, Finding, Judged, Level, Outcome, Rule, Verdict};
 
 /// The version of the JSON form; it changes when a field changes its meaning or goes.
@@ -61,6 +63,9 @@ pub struct Report {
     /// The numbers of all rows, where they were asked for, as the next.
     #[serde(default)]
     pub profile: Option<ProfilePart>,
+    /// The rows that are zero or not finite, where classes, numbers or they themselves were asked for.
+    #[serde(default)]
+    pub degenerate: Option<DegeneratePart>,
     /// Where the groups' vectors lie; `null` too where there is no group, or none that is finite.
     #[serde(default)]
     pub geometry: Option<GeometryPart>,
