@@ -268,7 +268,7 @@ mod tests {
     fn what_is_unknown_is_an_error_in_its_line_with_what_was_meant() {
         for (text, line, meant) in [
             ("forbit = []", 1, "forbid"),
-            ("\nforbid = [\n\"emitable-in-group\"]", 3, "emittable-in-group"),
+            ("\nforbid = [\"emitable-in-group\"]", 2, "emittable-in-group"),
             ("[limits]\nmax-exces = 1", 2, "max-excess"),
             ("[limits.class.reachabel]\nmax-members = 1", 1, "reachable"),
             ("[limits.class.special]\nmax-member = 1", 2, "max-members"),
