@@ -77,6 +77,7 @@ impl<'a> Desk<'a> {
         http.observer = progress.clone();
         if let Some(seconds) = args.max_wait {
             http.policy.longest_wait = Duration::from_secs(seconds);
+            http.policy.waits = http.policy.longest_wait;
         }
         Self { args, survey: Survey::new(hub.clone(), http), hub, progress }
     }

@@ -122,8 +122,8 @@ impl Found {
     /// Whether an entry is of this model.
     fn names(&self, entry: &Entry, id: &str) -> bool {
         let place = |path: &Path| std::fs::canonicalize(path).ok();
-        match place(Path::new(id)) {
-            Some(given) => place(&self.at(&entry.id)).is_some_and(|path| path == given),
+        match place(&self.at(&entry.id)) {
+            Some(path) => place(Path::new(id)).is_some_and(|given| given == path),
             None => entry.id == id,
         }
     }
