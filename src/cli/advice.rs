@@ -27,9 +27,10 @@ pub(crate) fn sentence(error: &Error) -> String {
         Error::RangesIgnored { .. } => {
             "download the file and scan it locally, or use a server that answers ranges"
         }
-        Error::RateLimited { wait: Some(seconds), .. } => {
-            &format!("try again after {}, or pass a token, which has its own limit", after(*seconds))
-        }
+        Error::RateLimited { wait: Some(seconds), .. } => &format!(
+            "try again after {}, or pass a token, which has its own limit",
+            after(*seconds)
+        ),
         Error::RateLimited { .. } => "wait and try again, or pass a token, which has its own limit",
         Error::Network { what, .. } if what.contains("UnknownIssuer") => {
             "name the certificate of whoever signed the server's in SSL_CERT_FILE"

@@ -137,3 +137,103 @@ fn is_same(one: &Origin, other: &Origin) -> bool {
     let name = |origin: &Origin| Path::new(&origin.id).file_name().map(ToOwned::to_owned);
     name(one).zip(name(other)).is_none_or(|(one, other)| one == other)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::case::samples::{origin, report};
+    use proptest::prelude::*;
+
+    /// Pairs by looking at all of them again and again.
+    fn naive(before: &[GroupPart], now: &[GroupPart]) -> Vec<Option<usize>> {
+        let mut pairs = vec![None; now.len()];
+        for (at, group) in now.iter().enumerate() {
+            pairs[at] = before.iter().position(|old| old.digest == group.digest);
+        }
+        loop {
+            let mut best: Option<(usize, usize, usize)> = None;
+            for (at, group) in now.iter().enumerate().filter(|&(at, _)| pairs[at].is_none()) {
+                for (old, rows) in before.iter().enumerate().map(|(old, g)| (old, &g.rows)) {
+                    let overlap = group.rows.iter().filter(|row| rows.contains(row)).count();
+                    let taken = pairs.contains(&Some(old));
+                    if overlap > 0 && !taken && best.is_none_or(|(most, ..)| overlap > most) {
+                        best = Some((overlap, at, old));
+                    }
+                }
+            }
+            match best {
+                Some((_, at, old)) => pairs[at] = Some(old),
+                None => return pairs,
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn groups_are_matched_by_digest_and_then_by_the_largest_overlap(
+            before in prop::collection::vec(0u8..6, 0..16),
+            now in prop::collection::vec(3u8..9, 0..16),
+        ) {
+            let (before, now) = (report(&before, &[]), report(&now, &[]));
+            let baseline = Baseline::new(&before);
+            let (old, new) = (&before.duplicates.groups, &now.duplicates.groups);
+            prop_assert_eq!(baseline.pairs(new), naive(old, new));
+
+            // Every group of either is told of once.
+            let changes = baseline.changes(new);
+            let olds = changes.iter().filter(|c| matches!(c, Change::Matched(..) | Change::Gone(_)));
+            prop_assert_eq!(olds.count(), old.len());
+            let news = changes.iter().filter(|c| !matches!(c, Change::Gone(_)));
+            prop_assert_eq!(news.count(), new.len());
+            for change in changes {
+                if let Change::New(group) = change {
+                    let were_one = |old: &GroupPart| group.rows.iter().all(|r| old.rows.contains(r));
+                    prop_assert!(!old.iter().any(were_one));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_has_changed_since_the_same_report() {
+        let report = report(&[1, 1, 2, 2, 2, 3], &[]);
+        let baseline = Baseline::new(&report);
+        for change in baseline.changes(&report.duplicates.groups) {
+            assert!(matches!(change, Change::Matched(before, now) if before == now));
+        }
+    }
+
+    #[test]
+    fn a_baseline_of_anything_else_is_refused() {
+        let now = report(&[1, 1], &[]);
+        let find = |reports: &[Report]| {
+            Baseline::find("b.json", reports, &origin(), &now.matrix, Equality::Bits)
+        };
+        assert!(find(std::slice::from_ref(&now)).is_ok());
+        let changed = |change: fn(&mut Report)| {
+            let mut other = now.clone();
+            change(&mut other);
+            find(&[other]).unwrap_err().to_string()
+        };
+        for (said, says) in [
+            (
+                changed(|r| r.model.id = "org/other".into()),
+                "another model: of org/other, not org/m",
+            ),
+            (changed(|r| r.matrix.tensor = "x".into()), "no report of the tensor lm_head.weight"),
+            (changed(|r| r.duplicates.equality = Equality::Values), "another equality"),
+            (changed(|r| r.duplicates.groups.clear()), "not list all of its groups"),
+        ] {
+            assert!(said.starts_with("b.json: ") && said.contains(says), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_local_model_is_known_by_its_name_wherever_it_lies() {
+        let at = |id: &str| Origin { id: id.into(), source: Place::Directory, ..origin() };
+        assert!(is_same(&at("/ci/work/model"), &at("./out/model/")));
+        assert!(is_same(&at("."), &at("/ci/work/model")));
+        assert!(!is_same(&at("out/model-a"), &at("out/model-b")));
+        assert!(!is_same(&at("org/m"), &Origin { id: "other/m".into(), ..origin() }));
+    }
+}

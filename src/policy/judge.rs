@@ -398,3 +398,210 @@ fn of_rows(case: &Case<'_>, rule: Rule, what: &str, rows: Vec<u64>, tokens: Vec<
     let message = format!("{} {what}: {}", some(rows.len(), "row"), listed(&rows, &tokens));
     case.finding(rule, Level::Error, message, Of { rows, tokens, ..Of::default() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::case::samples::{report, token};
+    use crate::policy::{Allow, Ids, Limits};
+    use proptest::prelude::*;
+
+    fn all_rules(ids: &[u64], limit: u64) -> Rules {
+        Rules {
+            forbid: Rule::FORBIDDEN.to_vec(),
+            limits: Limits {
+                max_excess: Some(limit),
+                max_members: Some(limit),
+                max_groups: Some(limit),
+                class: [(Class::Reachable, limit)].into(),
+            },
+            allow: Allow { ids: Ids::of(ids), ..Allow::default() },
+            strict_baseline: false,
+        }
+    }
+
+    /// The rules that are broken, by looking at every row and every pair of rows.
+    fn naive(values: &[u8], classes: &[u8], ids: &[u64], limit: u64) -> BTreeSet<Rule> {
+        let rows = 0..values.len();
+        let padding = classes.iter().rev().take_while(|&&class| class > 3).count();
+        let allowed = |row: usize| ids.contains(&(row as u64)) || row >= values.len() - padding;
+        let equal = |a: usize, b: usize| a != b && values[a] == values[b];
+        let emittable = |row: usize| classes[row] < 3;
+        let in_group = |row: usize| rows.clone().any(|other| equal(row, other));
+        let count =
+            |holds: &dyn Fn(usize) -> bool| rows.clone().filter(|&r| holds(r)).count() as u64;
+        let member = |row: usize| in_group(row) && !allowed(row);
+        // The first of its value that is not allowed, of a value that no allowed row has.
+        let spared = |row: usize| {
+            rows.clone().all(|other| !equal(row, other) || !allowed(other) && row < other)
+        };
+        let leads = |row: usize| {
+            member(row)
+                && rows.clone().all(|other| !equal(row, other) || allowed(other) || row < other)
+        };
+        let broken = [
+            (
+                Rule::EmittableInGroup,
+                rows.clone().any(|a| {
+                    let with = |b| equal(a, b) && emittable(b);
+                    emittable(a) && !allowed(a) && rows.clone().any(with)
+                }),
+            ),
+            (Rule::SpecialInGroup, rows.clone().any(|row| classes[row] == 2 && member(row))),
+            (Rule::ZeroRows, rows.clone().any(|row| values[row] == 0 && !allowed(row))),
+            (Rule::NonFiniteRows, values.contains(&9)),
+            (
+                Rule::EmittableZero,
+                rows.clone().any(|row| values[row] == 0 && emittable(row) && !allowed(row)),
+            ),
+            (Rule::MaxExcess, count(&|row| member(row) && !spared(row)) > limit),
+            (
+                Rule::MaxMembers,
+                count(&member) > limit || count(&|row| member(row) && classes[row] < 2) > limit,
+            ),
+            (Rule::MaxGroups, count(&leads) > limit),
+        ];
+        broken.into_iter().filter(|(_, broken)| *broken).map(|(rule, _)| rule).collect()
+    }
+
+    fn errors(check: &Check) -> BTreeSet<Rule> {
+        let errors = check.findings.iter().filter(|finding| finding.level == Level::Error);
+        errors.map(|finding| finding.rule).collect()
+    }
+
+    /// Values of rows, and as many classes.
+    fn rows() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
+        prop::collection::vec((0u8..10, 0u8..5), 0..14).prop_map(|rows| rows.into_iter().unzip())
+    }
+
+    proptest! {
+        #[test]
+        fn a_rule_is_broken_where_looking_at_every_pair_of_rows_says_so(
+            (values, classes) in rows(),
+            ids in prop::collection::btree_set(0u64..14, 0..4),
+            limit in 0u64..4,
+        ) {
+            let ids: Vec<u64> = ids.into_iter().collect();
+            let report = report(&values, &classes);
+            let check = judge("m", &report, &all_rules(&ids, limit), None, Basis::Read);
+            // Of no rows there is no tokenizer either.
+            prop_assume!(!values.is_empty());
+            prop_assert_eq!(errors(&check), naive(&values, &classes, &ids, limit));
+            let failed = check.rules.iter().filter(|rule| rule.outcome == Outcome::Fail);
+            prop_assert_eq!(failed.map(|rule| rule.rule).collect::<BTreeSet<_>>(), errors(&check));
+            prop_assert_eq!(check.outcome == Outcome::Fail, !errors(&check).is_empty());
+            prop_assert!(check.undecided.is_empty());
+        }
+
+        #[test]
+        fn a_report_that_is_its_own_baseline_passes_whatever_is_forbidden(
+            (values, classes) in rows(),
+        ) {
+            let report = report(&values, &classes);
+            let rules = Rules { limits: Limits::default(), strict_baseline: true, ..all_rules(&[], 0) };
+            let baseline = Baseline::new(&report);
+            let check = judge("m", &report, &rules, Some(&baseline), Basis::Read);
+            prop_assert_eq!(check.findings, []);
+        }
+
+        #[test]
+        fn without_a_tokenizer_nothing_is_said_that_one_would_deny(
+            (values, classes) in rows(),
+            limit in 0u64..4,
+        ) {
+            let rules = all_rules(&[], limit);
+            let blind = judge("m", &report(&values, &[]), &rules, None, Basis::Read);
+            let sighted = judge("m", &report(&values, &classes), &rules, None, Basis::Read);
+            for (blind, sighted) in blind.rules.iter().zip(&sighted.rules) {
+                let agree = blind.outcome == Outcome::Undecided || blind.outcome == sighted.outcome;
+                prop_assert!(agree, "{:?} {:?}", blind, sighted);
+            }
+        }
+    }
+
+    #[test]
+    fn what_became_of_a_group_is_an_error_where_rows_were_gained_and_else_a_note() {
+        let classes = [3; 8];
+        for (before, now, expected) in [
+            ([1, 1, 2, 3, 4, 5, 6, 7], [1, 1, 2, 3, 4, 5, 6, 7], vec![]),
+            (
+                [1, 1, 2, 3, 4, 5, 6, 7],
+                [1, 1, 2, 2, 4, 5, 6, 7],
+                vec![(Rule::NewGroup, vec![2, 3])],
+            ),
+            ([1, 1, 2, 3, 4, 5, 6, 7], [1, 1, 1, 3, 4, 5, 6, 7], vec![(Rule::GrownGroup, vec![2])]),
+            (
+                [1, 1, 1, 3, 4, 5, 6, 7],
+                [1, 1, 2, 3, 4, 5, 6, 7],
+                vec![(Rule::ShrunkGroup, vec![2])],
+            ),
+            (
+                [1, 1, 2, 3, 4, 5, 6, 7],
+                [1, 8, 2, 3, 4, 5, 6, 7],
+                vec![(Rule::VanishedGroup, vec![0, 1])],
+            ),
+            (
+                [1, 1, 2, 3, 4, 5, 6, 7],
+                [8, 8, 2, 3, 4, 5, 6, 7],
+                vec![(Rule::MovedGroup, vec![0, 1])],
+            ),
+            // Another vector, and one row for another.
+            (
+                [1, 1, 1, 3, 4, 5, 6, 7],
+                [8, 8, 2, 8, 4, 5, 6, 7],
+                vec![(Rule::GrownGroup, vec![3]), (Rule::ShrunkGroup, vec![2])],
+            ),
+            // One group has become two: no row is newly equal to another.
+            (
+                [1, 1, 1, 1, 4, 5, 6, 7],
+                [1, 1, 8, 8, 4, 5, 6, 7],
+                vec![(Rule::ShrunkGroup, vec![2, 3]), (Rule::MovedGroup, vec![2, 3])],
+            ),
+        ] {
+            let baseline = Baseline::new(&report(&before, &classes));
+            for strict_baseline in [false, true] {
+                let rules = Rules { forbid: Vec::new(), strict_baseline, ..Rules::default() };
+                let report = report(&now, &classes);
+                let check = judge("m", &report, &rules, Some(&baseline), Basis::Read);
+                let found: Vec<(Rule, Vec<u64>)> =
+                    check.findings.iter().map(|f| (f.rule, f.rows.clone())).collect();
+                assert_eq!(found, expected, "{before:?} {now:?}");
+                for finding in &check.findings {
+                    let gained = matches!(finding.rule, Rule::NewGroup | Rule::GrownGroup);
+                    assert_eq!(finding.level == Level::Error, gained || strict_baseline);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_stays_while_a_finding_does() {
+        let check = |values: &[u8]| {
+            let classes = vec![0; values.len()];
+            judge("m", &report(values, &classes), &Rules::default(), None, Basis::Read)
+        };
+        let print = |values: &[u8]| check(values).findings[0].fingerprint.clone();
+        assert_eq!(print(&[1, 1, 2]), print(&[5, 5, 9 - 1]));
+        assert_ne!(print(&[1, 1, 2]), print(&[1, 2, 2]));
+        // Of one rule, each class has a finding of its own.
+        let limits = Limits {
+            class: [(Class::Reachable, 0), (Class::Special, 0)].into(),
+            ..Limits::default()
+        };
+        let rules = Rules { forbid: Vec::new(), limits, ..Rules::default() };
+        let found = judge("m", &report(&[1, 1], &[0, 2]), &rules, None, Basis::Read).findings;
+        assert_eq!(found.len(), 2);
+        assert_ne!(found[0].fingerprint, found[1].fingerprint);
+    }
+
+    #[test]
+    fn a_token_on_which_the_tokenizer_breaks_leaves_what_hangs_on_it_undecided() {
+        let mut report = report(&[1, 1, 2, 2], &[0, 0, 3, 3]);
+        for group in &mut report.duplicates.groups {
+            group.tokens[0] = Token { class: None, ..token(group.rows[0], 0) };
+        }
+        let check = judge("m", &report, &Rules::default(), None, Basis::Read);
+        assert_eq!(check.outcome, Outcome::Undecided);
+        assert!(check.undecided[0].contains("the tokenizer breaks"), "{check:?}");
+    }
+}

@@ -165,3 +165,94 @@ pub fn stopped(
         transfer: Transfer::default(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::case::samples::{matrix, origin, report, token};
+    use crate::policy::{Allow, Baseline, Ids, Limits, Rules, judge};
+    use proptest::prelude::*;
+
+    /// What is seen of rows that come in this order.
+    fn sights(values: &[u8], order: &[usize]) -> Vec<Sight> {
+        let mut first: HashMap<u8, usize> = HashMap::new();
+        let mut sights = Vec::new();
+        for &row in order {
+            let same_as = *first.entry(values[row]).or_insert(row);
+            if same_as != row {
+                sights.push(Sight::Equal { row: row as u64, same_as: same_as as u64 });
+            }
+            match values[row] {
+                0 => sights.push(Sight::Zero(row as u64)),
+                9 => sights.push(Sight::NonFinite(row as u64)),
+                _ => {}
+            }
+        }
+        sights
+    }
+
+    fn rules(forbid: Vec<Rule>, limits: [Option<u64>; 4], ids: &[u64]) -> Rules {
+        let [max_excess, max_members, max_groups, class] = limits;
+        let class = class.map(|limit| (Class::Reachable, limit)).into_iter().collect();
+        Rules {
+            forbid,
+            limits: Limits { max_excess, max_members, max_groups, class },
+            allow: Allow { ids: Ids::of(ids), ..Allow::default() },
+            strict_baseline: false,
+        }
+    }
+
+    proptest! {
+        /// In whatever order rows come; with a baseline, a group that is new may show only at the end.
+        #[test]
+        fn a_verdict_is_certain_if_the_whole_fails_and_never_otherwise(
+            rows in prop::collection::vec((0u8..10, 0u8..5, any::<u32>()), 1..14),
+            before in prop::option::of(prop::collection::vec(0u8..10, 0..14)),
+            forbid in prop::sample::subsequence(Rule::FORBIDDEN.to_vec(), 0..=5),
+            limits in prop::array::uniform4(prop::option::of(0u64..4)),
+            ids in prop::collection::btree_set(0u64..14, 0..4),
+        ) {
+            let values: Vec<u8> = rows.iter().map(|row| row.0).collect();
+            let classes: Vec<u8> = rows.iter().map(|row| row.1).collect();
+            let mut order: Vec<usize> = (0..rows.len()).collect();
+            order.sort_by_key(|&row| rows[row].2);
+            let ids: Vec<u64> = ids.into_iter().collect();
+            let rules = rules(forbid, limits, &ids);
+            let baseline = before.map(|values| Baseline::new(&report(&values, &[])));
+            let baseline = baseline.as_ref();
+            let report = report(&values, &classes);
+
+            let matrix = matrix(values.len() as u64);
+            let model = origin();
+            let case = Case::new(&rules, baseline, &model, &matrix, report.tokenizer);
+            let namer = |row: u64| token(row, classes[row as usize]);
+            let mut live = Live::new(&case, Some(&namer)).unwrap();
+            let certain = sights(&values, &order).into_iter().find_map(|sight| live.saw(sight));
+            let whole = judge("m", &report, &rules, baseline, Basis::Read);
+            match &certain {
+                Some(_) => prop_assert_eq!(whole.outcome, Outcome::Fail, "{:?}", certain),
+                None if baseline.is_none() => prop_assert_eq!(whole.outcome, Outcome::Pass),
+                None => {
+                    // What is left is certain only when all rows have come.
+                    let late = [Rule::NewGroup, Rule::GrownGroup];
+                    let errors = |f: &&Finding| f.level == Level::Error;
+                    prop_assert!(whole.findings.iter().filter(errors).all(|f| late.contains(&f.rule)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_certain_while_a_rule_wants_a_tokenizer_that_is_not_there() {
+        let certain = |forbid: &[Rule], padding: bool| {
+            let allow = Allow { padding, ..Allow::default() };
+            let rules = Rules { forbid: forbid.to_vec(), allow, ..Rules::default() };
+            let (model, matrix) = (origin(), matrix(9));
+            let case = Case::new(&rules, None, &model, &matrix, None);
+            Live::new(&case, None).is_some_and(|mut live| live.saw(Sight::NonFinite(3)).is_some())
+        };
+        assert!(certain(&[Rule::NonFiniteRows], false));
+        assert!(!certain(&[Rule::NonFiniteRows], true));
+        assert!(!certain(&[Rule::NonFiniteRows, Rule::EmittableInGroup], false));
+    }
+}

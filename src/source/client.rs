@@ -331,7 +331,8 @@ impl Client {
             return Err(match failure {
                 Failure::Refused { status, wait, request }
                     if status == StatusCode::TOO_MANY_REQUESTS
-                        || wait.is_some_and(|wait| wait > policy.longest_wait.min(policy.waits)) =>
+                        || wait
+                            .is_some_and(|wait| wait > policy.longest_wait.min(policy.waits)) =>
                 {
                     Error::RateLimited { url: shown, wait: wait.map(|w| w.as_secs()), request }
                 }
