@@ -40,7 +40,7 @@ pub enum Event<'a> {
         /// Bytes of the matrix.
         bytes: u64,
     },
-    /// So many bytes of the matrix have been hashed, each counted once.
+    /// So many bytes of the matrix have come, each counted once.
     Received {
         /// Bytes that came since the last such event.
         bytes: u64,

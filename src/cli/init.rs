@@ -6,8 +6,9 @@ use super::output::OutputFile;
 use super::run;
 use super::target::Found;
 use singularity_survey::error::{Error, Result};
-use singularity_survey::policy::draft;
+use singularity_survey::policy::{Entry, draft};
 use std::io::Write as _;
+use std::path::Path;
 
 /// Scans the models and writes a policy that they pass.
 pub(super) async fn init(args: &CheckArgs, desk: &Desk<'_>) -> Result<()> {
@@ -19,7 +20,8 @@ pub(super) async fn init(args: &CheckArgs, desk: &Desk<'_>) -> Result<()> {
     if !args.models.is_empty() {
         for target in Found::default().targets(args)? {
             let reports = desk.reports(&target.job(args, desk.hub())?).await?;
-            models.push((target.entry, reports));
+            let id = beside(&target.entry.id, args.policy.as_deref());
+            models.push((Entry { id, ..target.entry }, reports));
         }
     }
     desk.clear();
@@ -31,5 +33,14 @@ pub(super) async fn init(args: &CheckArgs, desk: &Desk<'_>) -> Result<()> {
             file.write_all(text.as_bytes()).map_err(|e| file.failed(e))?;
             file.finish()
         }
+    }
+}
+
+/// A model's name as the policy has to write it: a path that leads to it from the policy's folder.
+fn beside(id: &str, policy: Option<&Path>) -> String {
+    let folder = policy.and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
+    match (folder, std::fs::canonicalize(id)) {
+        (Some(_), Ok(path)) => path.display().to_string(),
+        _ => id.to_owned(),
     }
 }

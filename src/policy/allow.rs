@@ -30,7 +30,18 @@ pub struct Allowance {
     /// The rows.
     pub ids: Vec<Ids>,
     /// The reason.
+    #[cfg_attr(feature = "policy", serde(deserialize_with = "reason"))]
     pub reason: String,
+}
+
+/// A reason that says something.
+#[cfg(feature = "policy")]
+fn reason<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let reason: String = serde::Deserialize::deserialize(from)?;
+    match reason.trim().is_empty() {
+        true => Err(serde::de::Error::custom("rows are allowed for a reason, and this is empty")),
+        false => Ok(reason),
+    }
 }
 
 /// One id, or all from one to another.

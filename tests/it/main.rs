@@ -21,6 +21,9 @@ mod probe;
 // What is sent over the wire when nothing goes wrong: which requests, to whom, for which bytes.
 mod requests;
 
+// The gate: policies, baselines, verdicts, and what it costs.
+mod check;
+
 // What is sent, and what comes of it, when something does go wrong.
 mod faults;
 
