@@ -27,16 +27,21 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Judges what was asked for, and writes the verdict.
 pub(crate) async fn check(args: &CheckArgs) -> Result<Outcome> {
-    check_on(args, environment::hub(&args.run)?, environment::http()).await
+    let (hub, http) = (environment::hub(&args.run)?, environment::http());
+    match args.init {
+        true => init::init(args, &Desk::new(args, hub, http)).await.map(|()| Outcome::Pass),
+        false => check_on(args, Found::new(args)?, hub, http).await,
+    }
 }
 
-/// Judges models on this Hub.
-pub(crate) async fn check_on(args: &CheckArgs, hub: Hub, http: Options) -> Result<Outcome> {
+/// Judges models on this Hub, by this policy.
+pub(crate) async fn check_on(
+    args: &CheckArgs,
+    found: Found,
+    hub: Hub,
+    http: Options,
+) -> Result<Outcome> {
     let format: VerdictFormat = args.format.parse().map_err(|what| Error::Usage { what })?;
-    if args.init {
-        return init::init(args, &Desk::new(args, hub, http)).await.map(|()| Outcome::Pass);
-    }
-    let found = Found::new(args)?;
     // Opened first: a verdict that cannot be written is known before anything is read.
     let files = OutputFile::create_all(&args.output)?;
     let checks = match args.replay.is_empty() {

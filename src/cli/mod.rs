@@ -13,5 +13,5 @@ pub(crate) mod output;
 mod progress;
 pub(crate) mod run;
 mod stream;
-mod target;
+pub(crate) mod target;
 mod verdict;

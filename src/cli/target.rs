@@ -15,7 +15,7 @@ const POLICY: &str = "singularity-survey.toml";
 
 /// A policy and where it lies.
 #[derive(Default)]
-pub(super) struct Found {
+pub(crate) struct Found {
     /// Its file, as it was named; without one the rules hold that hold for any model.
     pub(super) file: Option<PathBuf>,
     pub(super) policy: Policy,
@@ -34,9 +34,13 @@ impl Found {
         let text =
             text.map_err(|_| Error::Format { file: name.clone(), what: "no UTF-8".into() })?;
         let mut policy = Policy::parse(&name, &text)?;
-        let rules = policy.models.iter_mut().map(|model| &mut model.rules);
-        for rules in rules.chain([&mut policy.rules]) {
-            rules.strict_baseline |= args.strict_baseline;
+        for entry in &mut policy.models {
+            entry.rules.strict_baseline |= args.strict_baseline;
+            // A revision may be a part of the name.
+            let (id, revision) = split(&entry.id);
+            if let Some(revision) = revision.filter(|_| entry.revision.is_none()) {
+                (entry.id, entry.revision) = (id.to_owned(), Some(revision.to_owned()));
+            }
         }
         Ok(Self { file: Some(file), policy })
     }
@@ -140,7 +144,7 @@ impl Found {
             let same = |given: &Option<String>| given.is_none() || *given == report.model.revision;
             let id = &report.model.id;
             let tensor = entry.tensor.as_ref().is_none_or(|name| *name == report.matrix.tensor);
-            (entry.id == *id || self.name(&entry.id) == *id) && same(&entry.revision) && tensor
+            (entry.id == *id || self.names(entry, id)) && same(&entry.revision) && tensor
         };
         match self.policy.models.iter().find(is_of) {
             Some(entry) => (entry.rules.clone(), self.baseline(entry, args)),

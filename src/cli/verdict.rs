@@ -2,7 +2,7 @@
 
 use super::{environment, run};
 use crate::cli::output::OutputFile;
-use singularity_survey::error::Result;
+use singularity_survey::error::{Error, Result};
 use singularity_survey::report::{Level, Verdict, pretty};
 use std::io::{self, IsTerminal as _, Write};
 use std::str::FromStr;
@@ -39,7 +39,11 @@ pub(super) fn write(
         file.finish()?;
     }
     let color = io::stdout().is_terminal() && !environment::no_color();
-    run::to_stdout(|out| render(format, verdict, color, out))
+    match run::to_stdout(|out| render(format, verdict, color, out)) {
+        // A reader that goes away takes nothing from the verdict, which the exit code tells.
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
 fn render(

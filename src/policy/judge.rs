@@ -4,6 +4,7 @@ use super::baseline::{Change, without};
 use super::case::{Case, Company, Of, Says, listed, some};
 use super::replay::listed_in_full;
 use super::{Baseline, Rules};
+use crate::quote;
 use crate::report::{
     Basis, Check, DegeneratePart, Figures, Finding, GroupPart, Judged, Level, Outcome, Report,
     Rule, is_emittable,
@@ -96,7 +97,8 @@ impl Why {
     fn sentence(self, rules: &[&str], warnings: &[String]) -> String {
         let rules = rules.join(", ");
         let reason = warnings.iter().find(|warning| warning.contains("rows have no names"));
-        let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
+        let reason =
+            reason.map_or(String::new(), |reason| format!(" ({})", quote::sentence(reason)));
         match self {
             Self::Tokenizer => {
                 format!("{rules}: not decided without a tokenizer{reason}; name one for the model")
