@@ -15,7 +15,7 @@ use singularity_survey::standin::{Builder, Host, Repository, StandIn};
 const MODEL: &str = "demo/dead-vocabulary";
 
 /// The model's files: a small model that was trained until its dead vocabulary had become one.
-const FILES: [(&str, &[u8]); 5] = [
+const FILES: [File; 5] = [
     ("config.json", include_bytes!("../../fixtures/models/demo/config.json")),
     (
         "model.safetensors.index.json",
@@ -32,39 +32,28 @@ const FILES: [(&str, &[u8]); 5] = [
     ("tokenizer.json", include_bytes!("../../fixtures/models/demo/tokenizer.json")),
 ];
 
-/// A small model before and after tokens were added to it, and its matrix resized without training.
-const RESIZED: [(&str, [(&str, &[u8]); 3]); 2] = [
-    (
-        "demo/before-resize",
-        [
-            ("config.json", include_bytes!("../../fixtures/models/resized-before/config.json")),
-            (
-                "model.safetensors",
-                include_bytes!("../../fixtures/models/resized-before/model.safetensors"),
-            ),
-            (
-                "tokenizer.json",
-                include_bytes!("../../fixtures/models/resized-before/tokenizer.json"),
-            ),
-        ],
-    ),
-    (
-        "demo/after-resize",
-        [
-            ("config.json", include_bytes!("../../fixtures/models/resized-after/config.json")),
-            (
-                "model.safetensors",
-                include_bytes!("../../fixtures/models/resized-after/model.safetensors"),
-            ),
-            (
-                "tokenizer.json",
-                include_bytes!("../../fixtures/models/resized-after/tokenizer.json"),
-            ),
-        ],
-    ),
-];
+/// A file's name and its bytes.
+type File = (&'static str, &'static [u8]);
 
-fn repository(name: &str, files: &[(&str, &'static [u8])]) -> Repository {
+macro_rules! resized {
+    ($case:literal) => {{
+        macro_rules! file {
+            ($name:literal) => {
+                (
+                    $name,
+                    include_bytes!(concat!("../../fixtures/models/resized-", $case, "/", $name)),
+                )
+            };
+        }
+        [file!("config.json"), file!("model.safetensors"), file!("tokenizer.json")]
+    }};
+}
+
+/// A small model before and after tokens were added to it, and its matrix resized without training.
+const RESIZED: [(&str, [File; 3]); 2] =
+    [("demo/before-resize", resized!("before")), ("demo/after-resize", resized!("after"))];
+
+fn repository(name: &str, files: &[File]) -> Repository {
     files.iter().fold(Repository::new(name), |model, &(name, bytes)| model.file(name, bytes))
 }
 
