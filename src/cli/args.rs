@@ -1,10 +1,9 @@
 //! What may be typed.
 
-use super::verdict::VerdictFormat;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use singularity_survey::analysis::Equality;
-use singularity_survey::report::Format;
+use singularity_survey::report::{Format, VerdictFormat};
 use singularity_survey::vocabulary::Class;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;

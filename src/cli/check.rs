@@ -3,9 +3,8 @@
 use super::args::{CheckArgs, OutputArg};
 use super::output::OutputFile;
 use super::progress::{Progress, Told};
-use super::run::All;
+use super::run::{self, All};
 use super::target::{Found, Target, whole};
-use super::verdict::{self, VerdictFormat};
 use super::{advice, environment, init};
 use singularity_survey::analysis::Equality;
 use singularity_survey::error::{Error, Result};
@@ -18,7 +17,7 @@ use singularity_survey::report::{
 };
 use singularity_survey::resolve::{Hub, Origin};
 use singularity_survey::source::Options;
-use std::io::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -59,7 +58,7 @@ pub(crate) async fn check_on(
     };
     let policy = found.file.map(|file| file.display().to_string());
     let verdict = Verdict::new(policy, checks);
-    verdict::write(&verdict, format, files)?;
+    write(&verdict, format, files)?;
     Ok(verdict.outcome)
 }
 
@@ -306,5 +305,25 @@ fn undecided(name: &str, error: &Error) -> Check {
         basis: Basis::Read,
         bytes_saved: 0,
         transfer: Transfer::default(),
+    }
+}
+
+/// Writes a verdict to its files, and then to standard output.
+fn write(
+    verdict: &Verdict,
+    format: VerdictFormat,
+    files: Vec<OutputFile<VerdictFormat>>,
+) -> Result<()> {
+    for mut file in files {
+        let mut text = Vec::new();
+        file.format.render(verdict, false, &mut text).map_err(|e| file.failed(e))?;
+        file.write_all(&text).map_err(|e| file.failed(e))?;
+        file.finish()?;
+    }
+    let color = io::stdout().is_terminal() && !environment::no_color();
+    match run::to_stdout(|out| format.render(verdict, color, out)) {
+        // A reader that goes away takes nothing from the verdict, which the exit code tells.
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
 }

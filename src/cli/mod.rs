@@ -14,4 +14,3 @@ mod progress;
 pub(crate) mod run;
 mod stream;
 pub(crate) mod target;
-mod verdict;

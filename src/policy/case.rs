@@ -4,9 +4,7 @@
 use super::allow::Allowed;
 use super::{Baseline, Rules};
 use crate::analysis::Digest;
-use crate::report::{
-    Finding, Level, MatrixPart, Rule, TokenizerPart, called, count, is_emittable, plural,
-};
+use crate::report::{Finding, Level, MatrixPart, Rule, TokenizerPart, called, count, is_emittable};
 use crate::resolve::Origin;
 use crate::vocabulary::{Class, Token};
 use std::collections::BTreeSet;
@@ -116,11 +114,6 @@ pub(super) fn listed(rows: &[u64], tokens: &[Token]) -> String {
         shown.push(format!("{} more", count(more as u64)));
     }
     shown.join(", ")
-}
-
-/// A number and its noun.
-pub(super) fn some(number: usize, noun: &str) -> String {
-    format!("{} {}", count(number as u64), plural(number, noun))
 }
 
 /// The members of one group, as far as they were seen.

@@ -1,7 +1,8 @@
 //! A policy for models as they are: with limits that they keep, and with what they hold in comments.
 
 use super::{Entry, Ids, Matrices, Rules, judge};
-use crate::report::{Basis, Check, GroupPart, Outcome, Report, Rule, count, plural};
+use crate::quote;
+use crate::report::{Basis, Check, GroupPart, Outcome, Report, Rule, count, some};
 use crate::vocabulary::Class;
 use std::fmt::Write as _;
 
@@ -89,7 +90,7 @@ fn rules(text: &mut String, reports: &[Report]) -> std::fmt::Result {
         match says {
             None | Some((Outcome::Pass, _)) => writeln!(text, "    \"{rule}\",")?,
             Some((Outcome::Fail, n)) => {
-                writeln!(text, "    # \"{rule}\",  # {n} {} now", plural(n, "finding"))?;
+                writeln!(text, "    # \"{rule}\",  # {} now", some(n as u64, "finding"))?;
             }
             Some((Outcome::Undecided, _)) => {
                 writeln!(text, "    # \"{rule}\",  # cannot be decided now")?;
@@ -119,10 +120,9 @@ fn groups(text: &mut String, report: &Report) -> std::fmt::Result {
     let found = &report.duplicates;
     writeln!(
         text,
-        "\n# {}: {} {}, {} of {} rows",
-        printable(&report.matrix.tensor),
-        count(found.groups_total),
-        plural(found.groups.len(), "group"),
+        "\n# {}: {}, {} of {} rows",
+        quote::short(&report.matrix.tensor),
+        some(found.groups_total, "group"),
         count(found.members),
         count(found.rows)
     )?;
@@ -153,11 +153,6 @@ fn ids(group: &GroupPart) -> String {
         shown.push("…".to_owned());
     }
     shown.join(", ")
-}
-
-/// A name that a comment may hold.
-fn printable(name: &str) -> String {
-    crate::quote::short(name)
 }
 
 /// A string as TOML writes it.

@@ -1,13 +1,13 @@
 //! A report held against a policy and a baseline.
 
 use super::baseline::{Change, without};
-use super::case::{Case, Company, Of, Says, listed, some};
+use super::case::{Case, Company, Of, Says, listed};
 use super::replay::listed_in_full;
 use super::{Baseline, Rules};
 use crate::quote;
 use crate::report::{
     Basis, Check, DegeneratePart, Figures, Finding, GroupPart, Judged, Level, Outcome, Report,
-    Rule, is_emittable,
+    Rule, is_emittable, some,
 };
 use crate::vocabulary::{Class, Token};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -234,7 +234,7 @@ impl Court<'_> {
             Change::New(group) => {
                 let rows = self.blamed(&group.rows);
                 if !rows.is_empty() {
-                    let what = format!("{} newly identical", some(group.rows.len(), "row"));
+                    let what = format!("{} newly identical", some(group.rows.len() as u64, "row"));
                     let finding = self.of(Rule::NewGroup, what, group.rows.clone(), group);
                     self.unless_padding(finding);
                 }
@@ -243,13 +243,13 @@ impl Court<'_> {
             Change::Split(group) => {
                 let what = format!(
                     "{} that were in a larger group of the baseline have a vector of their own",
-                    some(group.rows.len(), "row")
+                    some(group.rows.len() as u64, "row")
                 );
                 let finding = self.of(Rule::MovedGroup, what, group.rows.clone(), group);
                 self.note(finding);
             }
             Change::Gone(group) => {
-                let what = format!("no more a group: {}", some(group.rows.len(), "row"));
+                let what = format!("no more a group: {}", some(group.rows.len() as u64, "row"));
                 let finding = self.of(Rule::VanishedGroup, what, group.rows.clone(), group);
                 self.note(finding);
             }
@@ -260,14 +260,14 @@ impl Court<'_> {
         let gained = without(&now.rows, &before.rows);
         let lost = without(&before.rows, &now.rows);
         let blamed = self.blamed(&gained);
-        let of = some(before.rows.len(), "row");
+        let of = some(before.rows.len() as u64, "row");
         if !blamed.is_empty() {
-            let what = format!("{} more in a group of {of}", some(blamed.len(), "row"));
+            let what = format!("{} more in a group of {of}", some(blamed.len() as u64, "row"));
             let finding = self.of(Rule::GrownGroup, what, blamed, now);
             self.unless_padding(finding);
         }
         if !lost.is_empty() {
-            let what = format!("{} fewer in a group of {of}", some(lost.len(), "row"));
+            let what = format!("{} fewer in a group of {of}", some(lost.len() as u64, "row"));
             // Their names are with the group that they were in.
             let finding = self.of(Rule::ShrunkGroup, what, lost, before);
             self.note(finding);
@@ -311,7 +311,7 @@ impl Company {
             Rule::SpecialInGroup => (
                 format!(
                     "{} in a group of {}",
-                    some(self.special.len(), "special token"),
+                    some(self.special.len() as u64, "special token"),
                     self.size
                 ),
                 &self.special,
@@ -319,7 +319,7 @@ impl Company {
             _ => (
                 format!(
                     "{} that can be emitted share a vector",
-                    some(self.emittable.len(), "token")
+                    some(self.emittable.len() as u64, "token")
                 ),
                 &self.emittable,
             ),
@@ -343,7 +343,6 @@ impl Figures {
 /// The limits that are exceeded.
 pub(super) fn over(case: &Case<'_>, figures: &Figures) -> Vec<Finding> {
     let limits = &case.rules.limits;
-    let rows = |number: u64, noun: &str| some(usize::try_from(number).unwrap_or(usize::MAX), noun);
     let found = [
         (
             Rule::MaxExcess,
@@ -357,7 +356,7 @@ pub(super) fn over(case: &Case<'_>, figures: &Figures) -> Vec<Finding> {
     ];
     let over = found.into_iter().filter_map(|(rule, found, limit, noun, what)| {
         let limit = limit.filter(|&limit| found > limit)?;
-        let message = format!("{}{what}, where {limit} may be", rows(found, noun));
+        let message = format!("{}{what}, where {limit} may be", some(found, noun));
         Some(case.finding(rule, Level::Error, message, Of::default()))
     });
     over.collect()
@@ -365,8 +364,7 @@ pub(super) fn over(case: &Case<'_>, figures: &Figures) -> Vec<Finding> {
 
 /// A limit of a class that is exceeded.
 pub(super) fn over_class(case: &Case<'_>, class: Class, found: u64, limit: u64) -> Finding {
-    let number = usize::try_from(found).unwrap_or(usize::MAX);
-    let rows = some(number, &format!("{} row", class.name()));
+    let rows = some(found, &format!("{} row", class.name()));
     let message = format!("{rows} in groups, where {limit} may be");
     let of = Of { key: class.name(), ..Of::default() };
     case.finding(Rule::MaxMembers, Level::Error, message, of)
@@ -392,12 +390,13 @@ pub(super) fn non_finite(case: &Case<'_>, rows: Vec<u64>, tokens: Vec<Token>) ->
 }
 
 pub(super) fn emittable_zero(case: &Case<'_>, tokens: &[Token]) -> Finding {
-    let what = format!("{} that can be emitted, zero throughout", some(tokens.len(), "token"));
+    let what =
+        format!("{} that can be emitted, zero throughout", some(tokens.len() as u64, "token"));
     case.of_tokens(Rule::EmittableZero, what, tokens)
 }
 
 fn of_rows(case: &Case<'_>, rule: Rule, what: &str, rows: Vec<u64>, tokens: Vec<Token>) -> Finding {
-    let message = format!("{} {what}: {}", some(rows.len(), "row"), listed(&rows, &tokens));
+    let message = format!("{} {what}: {}", some(rows.len() as u64, "row"), listed(&rows, &tokens));
     case.finding(rule, Level::Error, message, Of { rows, tokens, ..Of::default() })
 }
 

@@ -3,13 +3,13 @@
 //! Rules only ever count up, so that what they find of some rows they find of all. Without a tokenizer
 //! that a rule needs nothing is certain before the end.
 
-use super::case::{Case, Company, Of, Says, listed, some};
+use super::case::{Case, Company, Of, Says, listed};
 use super::judge::{
     blames_non_finite, blames_zero, emittable_zero, non_finite, over, over_class, zero_rows,
 };
 use crate::report::{
     Basis, Check, Figures, Finding, Judged, Level, MatrixPart, Outcome, Rule, Transfer,
-    is_emittable,
+    is_emittable, some,
 };
 use crate::resolve::Origin;
 use crate::vocabulary::{Class, Token};

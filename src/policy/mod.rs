@@ -1,6 +1,6 @@
 //! What a gate accepts: a policy, an earlier report, and what both make of a new one.
 //!
-//! A [`Policy`] says which models are judged by which [`Rules`]. [`judge`] holds a
+//! A [`Policy`] says which models are judged by which [`Rules`]. [`judge()`] holds a
 //! [`Report`](crate::report::Report) against them, and against a [`Baseline`] where there is one; the
 //! answer is a [`Check`](crate::report::Check). [`Live`] does so while rows come. Nothing here reads,
 //! fetches or prints.

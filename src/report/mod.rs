@@ -34,8 +34,11 @@ pub use inspection::inspection;
 pub use json::{Json, pretty};
 pub use markdown::Markdown;
 pub use profile::{CentroidPart, ClassNorms, GeometryPart, ProfilePart};
-pub use text::{Text, called, count, plural, size};
-pub use verdict::{Basis, Check, Figures, Finding, Judged, Level, Outcome, Rule, Verdict};
+pub use text::{Text, called, count, size, some};
+pub use verdict::{
+    Basis, Check, Figures, Finding, Judged, Level, Outcome, Rule, SUMMARY_ROOM, Verdict,
+    VerdictFormat, summary,
+};
 
 /// The version of the JSON form; it changes when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 1;
@@ -401,12 +404,16 @@ impl FromStr for Format {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let known = Self::ALL.iter().find(|(known, _)| *known == name);
-        known.map(|&(_, format)| format).ok_or_else(|| {
-            let names: Vec<&str> = Self::ALL.iter().map(|&(name, _)| name).collect();
-            format!("not one of {}", names.join(", "))
-        })
+        by_name(&Self::ALL, name)
     }
+}
+
+fn by_name<T: Copy>(all: &[(&str, T)], name: &str) -> Result<T, String> {
+    let known = all.iter().find(|(known, _)| *known == name);
+    known.map(|&(_, format)| format).ok_or_else(|| {
+        let names: Vec<&str> = all.iter().map(|&(name, _)| name).collect();
+        format!("not one of {}", names.join(", "))
+    })
 }
 
 #[cfg(test)]

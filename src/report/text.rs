@@ -359,8 +359,12 @@ fn percent(part: u64, whole: u64) -> String {
     if whole == 0 { "-".into() } else { format!("{:.2}%", 100.0 * part as f64 / whole as f64) }
 }
 
-/// A noun after a number.
-pub fn plural(number: usize, noun: &str) -> String {
+/// A number and its noun.
+pub fn some(number: u64, noun: &str) -> String {
+    format!("{} {}", count(number), plural(usize::try_from(number).unwrap_or(usize::MAX), noun))
+}
+
+pub(super) fn plural(number: usize, noun: &str) -> String {
     if number == 1 { noun.to_owned() } else { format!("{noun}s") }
 }
 
