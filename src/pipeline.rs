@@ -140,7 +140,7 @@ impl Survey {
 
     /// Goes from a model's name to its matrices, reading nothing but headers and small files.
     pub async fn prepare(&self, job: &Job) -> Result<Prepared> {
-        let started = Instant::now();
+        let spent = Spent::until_now(self.client.get());
         let warnings = Mutex::new(Vec::new());
         let warn = |message: String| {
             self.observer.event(&Event::Warning { message: &message });
@@ -197,7 +197,7 @@ impl Survey {
             threads: job.threads,
             observer: Arc::clone(&self.observer),
             client: self.client.get().cloned(),
-            spent: Mutex::new(Spent { requests: 0, bytes: 0, since: started }),
+            spent: Mutex::new(spent),
             #[cfg(feature = "tokenizer")]
             naming,
         })
@@ -311,6 +311,13 @@ struct Spent {
     requests: u64,
     bytes: u64,
     since: Instant,
+}
+
+impl Spent {
+    fn until_now(client: Option<&Client>) -> Self {
+        let (requests, bytes) = client.map_or((0, 0), |c| (c.requests(), c.bytes()));
+        Self { requests, bytes, since: Instant::now() }
+    }
 }
 
 impl Prepared {
@@ -594,14 +601,14 @@ impl Prepared {
     /// What was spent since the last report.
     pub fn transfer(&self) -> Transfer {
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        let (requests, bytes) = self.client.as_ref().map_or((0, 0), |c| (c.requests(), c.bytes()));
+        let now = Spent::until_now(self.client.as_ref());
         let transfer = Transfer {
-            requests: requests - spent.requests,
-            bytes: bytes - spent.bytes,
-            seconds: spent.since.elapsed().as_secs_f64(),
+            requests: now.requests - spent.requests,
+            bytes: now.bytes - spent.bytes,
+            seconds: (now.since - spent.since).as_secs_f64(),
             checkpoint_bytes: self.checkpoint_bytes,
         };
-        *spent = Spent { requests, bytes, since: Instant::now() };
+        *spent = now;
         transfer
     }
 }

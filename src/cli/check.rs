@@ -13,7 +13,7 @@ use singularity_survey::pipeline::{Job, Prepared, Survey};
 use singularity_survey::policy::{Baseline, Case, Live, MAX_REPORT, Sight, judge, read, stopped};
 use singularity_survey::report::{
     Basis, Check, Finding, Json, MatrixPart, Outcome, Render as _, Report, Reports, Transfer,
-    Verdict,
+    Verdict, VerdictFormat,
 };
 use singularity_survey::resolve::{Hub, Origin};
 use singularity_survey::source::Options;

@@ -714,6 +714,24 @@ fn a_check_that_reads_takes_five_resolves_at_most() {
     }
 }
 
+#[test]
+fn each_check_says_what_it_cost_itself() {
+    let (one, other) = (repository("tied"), repository("two-shards"));
+    let world = World::new(StandIn::builder().repository(one).repository(other));
+    let run = world.run(&["check", "org/tied", "org/two-shards", "--format", "json"]);
+    let checks = verdict(&run, 1)["checks"].clone();
+    let cost = |name: &str| -> Vec<u64> {
+        let checks = checks.as_array().unwrap().iter();
+        checks.map(|check| check["transfer"][name].as_u64().unwrap()).collect()
+    };
+    let log = world.hub.log();
+    assert_eq!(cost("requests").iter().sum::<u64>(), log.len() as u64);
+    // Of the second model alone.
+    let second = |r: &&singularity_survey::standin::Request| r.path().contains("two-shards");
+    assert!(cost("requests")[1] >= log.iter().filter(second).count() as u64);
+    assert!(cost("requests")[0] > 3 && cost("bytes")[0] > 0);
+}
+
 /// Models and a quota of requests that is used up before all are read.
 fn limited(quota: u64, window: u64) -> World {
     let model = |name: &str| {
