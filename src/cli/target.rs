@@ -4,6 +4,7 @@ use super::args::CheckArgs;
 use singularity_survey::error::{Error, Result};
 use singularity_survey::pipeline::{Job, TokenizerChoice, Which};
 use singularity_survey::policy::{Entry, MAX_POLICY, Matrices, Policy, Rules};
+use singularity_survey::quote;
 use singularity_survey::report::Report;
 use singularity_survey::resolve::{Hub, ModelSpec};
 use std::fs::File;
@@ -59,7 +60,10 @@ impl Found {
     /// What the command line names, or all that the policy does.
     pub(super) fn targets(&self, args: &CheckArgs) -> Result<Vec<Target>> {
         let targets: Vec<Target> = match args.models.as_slice() {
-            [] => self.policy.models.iter().map(|entry| self.target(entry, args)).collect(),
+            [] => {
+                let at = |entry: &Entry| Entry { id: self.name(&entry.id), ..entry.clone() };
+                self.policy.models.iter().map(|entry| self.target(at(entry), args)).collect()
+            }
             given => given.iter().flat_map(|model| self.of(model, args)).collect(),
         };
         if targets.is_empty() {
@@ -82,17 +86,14 @@ impl Found {
         Ok(targets)
     }
 
-    fn target(&self, entry: &Entry, args: &CheckArgs) -> Target {
-        let id = self.name(&entry.id);
+    fn target(&self, entry: Entry, args: &CheckArgs) -> Target {
         let revision = entry.revision.as_ref().map_or(String::new(), |r| format!("@{r}"));
+        let of_entry = || entry.tokenizer.as_ref().map(|text| self.name(text));
         Target {
-            name: format!("{id}{revision}"),
-            baseline: self.baseline(entry, args),
-            tokenizer: match &args.tokenizer {
-                Some(given) => Some(given.clone()),
-                None => entry.tokenizer.as_ref().map(|text| self.name(text)),
-            },
-            entry: Entry { id, ..entry.clone() },
+            name: quote::redact(&format!("{}{revision}", entry.id)),
+            baseline: self.baseline(&entry, args),
+            tokenizer: args.tokenizer.clone().or_else(of_entry),
+            entry,
         }
     }
 
@@ -113,14 +114,7 @@ impl Found {
             revision: revision.map(str::to_owned).or_else(|| entry.revision.clone()),
             ..entry.clone()
         };
-        let target = |entry: &Entry| {
-            let target = self.target(entry, args);
-            // The name is as it was typed, and no path of the policy.
-            let entry = named(entry);
-            let revision = entry.revision.as_ref().map_or(String::new(), |r| format!("@{r}"));
-            Target { name: format!("{id}{revision}"), entry, ..target }
-        };
-        entries.into_iter().map(target).collect()
+        entries.into_iter().map(|entry| self.target(named(entry), args)).collect()
     }
 
     /// Whether an entry is of this model.
@@ -160,11 +154,14 @@ impl Found {
 /// A Hub's model and its revision; a path has none.
 fn split(model: &str) -> (&str, Option<&str>) {
     match model.split_once('@') {
-        Some((id, revision)) if !Path::new(model).exists() && !model.contains("://") => {
-            (id, Some(revision))
-        }
+        Some((id, revision)) if is_id(id) && !Path::new(model).exists() => (id, Some(revision)),
         _ => (model, None),
     }
+}
+
+/// Whether a text may name a repository: no address does.
+fn is_id(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte))
 }
 
 /// One model to be judged.

@@ -494,6 +494,17 @@ fn a_limit_without_padding_needs_no_tokenizer_to_be_exceeded() {
     assert_eq!(findings(&json!({"checks": [check]})), [error("max-excess", &[])]);
 }
 
+#[test]
+fn a_local_file_is_left_at_the_first_row_that_decides() {
+    let desk = Desk::new();
+    desk.model("m", &[(3, [f32::NAN; 2]), (7, [0.0; 2])]);
+    desk.write("p.toml", "forbid = ['zero-rows']");
+    let found = findings(&desk.check(1, &["m", "--fail-fast"]));
+    assert_eq!(found, [error("non-finite-rows", &[3])]);
+    let found = findings(&desk.check(1, &["m", "--fail-fast", "--policy", "p.toml"]));
+    assert_eq!(found, [error("zero-rows", &[7])]);
+}
+
 // --- What could not be decided ------------------------------------------------
 
 #[test]
@@ -693,6 +704,42 @@ fn init_tells_of_every_group_and_proposes_without_accepting() {
     fs::create_dir(desk.path("gate")).unwrap();
     assert!(desk.run(&["--init", "m", "--policy", "gate/p.toml"]).status.success());
     desk.check(0, &["--policy", "gate/p.toml"]);
+}
+
+// --- Where verdicts go --------------------------------------------------------
+
+#[test]
+fn verdicts_go_to_several_files_at_once_in_any_form() {
+    let desk = Desk::new();
+    desk.put("resized-after", "m");
+    let forms = ["text", "json", "markdown", "sarif", "junit", "github"];
+    let outputs: Vec<String> = forms.iter().map(|form| format!("{form}:v.{form}")).collect();
+    let mut args = vec!["m", "--quiet"];
+    outputs.iter().for_each(|output| args.extend(["-o", output]));
+    let run = desk.run(&args);
+    assert_eq!(run.status.code(), Some(1));
+    for form in forms {
+        let printed = desk.run(&["m", "--format", form]);
+        let written = fs::read(desk.path(&format!("v.{form}"))).unwrap();
+        assert!(!written.is_empty());
+        if form == "text" {
+            assert_eq!(text(&written), text(&run.stdout));
+        }
+        assert_eq!((printed.status.code(), text(&printed.stderr)), (Some(1), ""), "{form}");
+    }
+    refused(&desk.run(&["m", "-o", "csv:x"]), "csv");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_reader_that_goes_away_does_not_turn_a_failure_into_a_success() {
+    let desk = Desk::new();
+    desk.put("resized-after", "m");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = bare(&["check", "m"]);
+    let status = command.current_dir(desk.path(".")).stdout(writer).status().unwrap();
+    assert_eq!(status.code(), Some(1));
 }
 
 // --- Citizenship --------------------------------------------------------------
