@@ -39,6 +39,9 @@ mod hostile;
 // The forms of a report, and where they are written.
 mod formats;
 
+// The forms of a verdict: each accepted by what reads it, whatever strangers wrote.
+mod renderings;
+
 // Runs that are told to stop, whose readers go away, whose files cannot be written.
 #[cfg(unix)]
 mod interruption;
