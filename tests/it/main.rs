@@ -42,6 +42,13 @@ mod hostile;
 // The forms of a report, and where they are written.
 mod formats;
 
+// The forms of a verdict: each accepted by what reads it, whatever strangers wrote.
+mod renderings;
+
+// What is shipped for CI: the steps of the Action, the hook.
+#[cfg(unix)]
+mod shipped;
+
 // Runs that are told to stop, whose readers go away, whose files cannot be written.
 #[cfg(unix)]
 mod interruption;

@@ -17,12 +17,11 @@ const LISTED: usize = 5;
 
 /// One annotation: its title, and what it says, line by line.
 struct Annotation {
-    title: String,
+    title: &'static str,
     lines: Vec<String>,
 }
 
 pub(super) fn render(verdict: &Verdict, out: &mut dyn Write) -> io::Result<()> {
-    let mut errors = Vec::new();
     let mut undecided: Vec<String> = verdict
         .checks
         .iter()
@@ -34,19 +33,15 @@ pub(super) fn render(verdict: &Verdict, out: &mut dyn Write) -> io::Result<()> {
     if verdict.checks.is_empty() {
         undecided.push(words::NOTHING.to_owned());
     }
-    errors.extend(listed("not decided".to_owned(), undecided));
+    let mut errors: Vec<Annotation> = listed("not decided", undecided).into_iter().collect();
     errors.extend(by_rule(verdict, Level::Error));
     let warnings = verdict.checks.iter().flat_map(|check| {
         let subject = words::subject(check);
         check.warnings.iter().map(move |text| format!("{subject}: {}", quote::sentence(text)))
     });
     write(verdict, "error", errors, out)?;
-    write(
-        verdict,
-        "warning",
-        listed("warnings".to_owned(), warnings.collect()).into_iter().collect(),
-        out,
-    )?;
+    let warnings = listed("warnings", warnings.collect()).into_iter().collect();
+    write(verdict, "warning", warnings, out)?;
     write(verdict, "notice", by_rule(verdict, Level::Note), out)
 }
 
@@ -60,15 +55,15 @@ fn by_rule(verdict: &Verdict, level: Level) -> Vec<Annotation> {
         }
     }
     let annotation = |(rule, (lines, first)): (Rule, (Vec<String>, &Finding))| {
-        let mut annotation = listed(rule.name().to_owned(), lines)?;
-        annotation.lines.push(words::stopped(&first.advice));
+        let mut annotation = listed(rule.name(), lines)?;
+        annotation.lines.push(quote::sentence(&first.advice));
         Some(annotation)
     };
     rules.into_iter().filter_map(annotation).collect()
 }
 
 /// An annotation of some lines, the first of them in full.
-fn listed(title: String, mut lines: Vec<String>) -> Option<Annotation> {
+fn listed(title: &'static str, mut lines: Vec<String>) -> Option<Annotation> {
     let more = lines.len().saturating_sub(LISTED);
     lines.truncate(LISTED);
     if more > 0 {
@@ -87,7 +82,7 @@ fn write(
     if annotations.len() > KEPT {
         let others = annotations.split_off(KEPT - 1);
         let lines = others.into_iter().map(|other| format!("{}: {}", other.title, other.lines[0]));
-        annotations.push(Annotation { title: "other rules".to_owned(), lines: lines.collect() });
+        annotations.push(Annotation { title: "other rules", lines: lines.collect() });
     }
     let name = &verdict.tool.name;
     for Annotation { title, lines } in annotations {

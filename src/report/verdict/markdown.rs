@@ -4,6 +4,7 @@
 //! cut, and says so, before it is longer than the place it is for.
 
 use super::{Check, Finding, Level, Verdict, words};
+use crate::quote;
 use crate::report::markdown::{cell, code, code_cell};
 use crate::report::text::count;
 use std::io::{self, Write};
@@ -53,7 +54,7 @@ fn page(verdict: &Verdict, room: usize) -> String {
 fn row(check: &Check) -> String {
     let figure = |number: Option<u64>| number.map_or_else(|| "–".to_owned(), count);
     let cells = [
-        code_cell(&crate::quote::short(&check.name)),
+        code_cell(&quote::short(&check.name)),
         words::tensor(check).map_or_else(|| "–".to_owned(), |name| code_cell(&name)),
         check.outcome.name().to_owned(),
         count(words::how_many(check, Level::Error)),
@@ -87,17 +88,20 @@ fn section(check: &Check, page: &mut Page) {
 fn of_rule(findings: &[Finding], page: &mut Page) {
     let Some(first) = findings.first() else { return };
     let (level, rule) = (words::some(findings.len() as u64, first.level.name()), first.rule);
-    page.add(&format!(
-        "\n**`{rule}`**, {level}. {} {}\n\n",
-        cell(rule.why()),
-        cell(&words::stopped(&first.advice))
-    ));
+    let (why, advice) = (cell(rule.why()), advice(first));
+    page.add(&format!("\n**`{rule}`**, {level}. {why} {advice}\n\n"));
     for finding in findings.iter().take(SHOWN) {
         page.add(&format!("- {}\n", code(&finding.message)));
     }
     if let Some(more) = findings.len().checked_sub(SHOWN).filter(|&more| more > 0) {
         page.add(&format!("- … and {} more\n", count(more as u64)));
     }
+}
+
+/// What to do, as the rule says it, or as a stranger may have written it.
+fn advice(finding: &Finding) -> String {
+    let of_rule = finding.rule.advice();
+    if finding.advice == of_rule { cell(of_rule) } else { code(&finding.advice) }
 }
 
 /// Text that does not grow past its room.

@@ -27,7 +27,7 @@ pub(super) fn finding(finding: &Finding) -> String {
 }
 
 /// A sentence with its full stop.
-pub(super) fn stopped(text: &str) -> String {
+fn stopped(text: &str) -> String {
     let text = quote::sentence(text);
     let stop = if text.ends_with(['.', '!', '?', '…']) { "" } else { "." };
     text + stop
@@ -101,5 +101,6 @@ pub(super) fn overall(verdict: &Verdict) -> String {
         .filter(|&outcome| of(outcome) > 0)
         .map(|outcome| format!("{} {}", count(of(outcome) as u64), outcome.name()))
         .collect();
-    parts.join(", ")
+    let checks = some(verdict.checks.len() as u64, "check");
+    format!("{checks}: {}", parts.join(", "))
 }
