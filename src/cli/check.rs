@@ -12,11 +12,12 @@ use singularity_survey::observe::{Event, Observer};
 use singularity_survey::pipeline::{Job, Prepared, Survey};
 use singularity_survey::policy::{Baseline, Case, Live, MAX_REPORT, Sight, judge, read, stopped};
 use singularity_survey::report::{
-    Basis, Check, Finding, Json, MatrixPart, Outcome, Render as _, Report, Reports, Transfer,
-    Verdict, VerdictFormat,
+    Basis, Check, Finding, Json, MatrixPart, Outcome, Render as _, Report, Reports, SUMMARY_ROOM,
+    Transfer, Verdict, VerdictFormat, summary,
 };
 use singularity_survey::resolve::{Hub, Origin};
 use singularity_survey::source::Options;
+use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -320,10 +321,20 @@ fn write(
         file.write_all(&text).map_err(|e| file.failed(e))?;
         file.finish()?;
     }
+    if let Some(path) = environment::step_summary().filter(|_| format == VerdictFormat::Github) {
+        add_summary(&path, verdict).map_err(|source| Error::Io { path, doing: "write", source })?;
+    }
     let color = io::stdout().is_terminal() && !environment::no_color();
     match run::to_stdout(|out| format.render(verdict, color, out)) {
         // A reader that goes away takes nothing from the verdict, which the exit code tells.
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written,
     }
+}
+
+/// Adds the verdict to what the step has written to its summary, as far as there is room.
+fn add_summary(path: &Path, verdict: &Verdict) -> io::Result<()> {
+    let mut file = File::options().create(true).append(true).open(path)?;
+    let written = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    file.write_all(summary(verdict, SUMMARY_ROOM.saturating_sub(written)).as_bytes())
 }

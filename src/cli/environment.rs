@@ -109,6 +109,11 @@ pub(crate) fn http() -> Options {
     options
 }
 
+/// Where a step of GitHub Actions writes its summary.
+pub(crate) fn step_summary() -> Option<PathBuf> {
+    variable("GITHUB_STEP_SUMMARY").map(PathBuf::from)
+}
+
 /// Whether bars are unwanted.
 pub(crate) fn no_bars() -> bool {
     variable("HF_HUB_DISABLE_PROGRESS_BARS").is_some_and(|value| is_true(&value))

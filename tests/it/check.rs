@@ -731,6 +731,25 @@ fn verdicts_go_to_several_files_at_once_in_any_form() {
 }
 
 #[test]
+fn annotations_come_with_a_summary_that_is_added_to_what_the_step_has_written() {
+    let desk = Desk::new();
+    desk.put("resized-after", "m");
+    desk.write("summary.md", "before\n");
+    let run = |format: &str| {
+        let mut command = bare(&["check", "m", "--format", format]);
+        command.env("GITHUB_STEP_SUMMARY", desk.path("summary.md"));
+        let output = command.current_dir(desk.path(".")).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        (output, fs::read_to_string(desk.path("summary.md")).unwrap())
+    };
+    let (output, summary) = run("github");
+    assert!(text(&output.stdout).starts_with("::"), "{}", text(&output.stdout));
+    assert!(summary.starts_with("before\n") && summary.contains("emittable-in-group"));
+    // No other form does that.
+    assert_eq!(run("text").1, summary);
+}
+
+#[test]
 #[cfg(unix)]
 fn a_reader_that_goes_away_does_not_turn_a_failure_into_a_success() {
     let desk = Desk::new();
