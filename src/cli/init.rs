@@ -8,7 +8,7 @@ use super::target::Found;
 use singularity_survey::error::{Error, Result};
 use singularity_survey::policy::{Entry, draft};
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 /// Scans the models and writes a policy that they pass.
 pub(super) async fn init(args: &CheckArgs, desk: &Desk<'_>) -> Result<()> {
@@ -20,8 +20,10 @@ pub(super) async fn init(args: &CheckArgs, desk: &Desk<'_>) -> Result<()> {
     if !args.models.is_empty() {
         for target in Found::default().targets(args)? {
             let reports = desk.reports(&target.job(args, desk.hub())?).await?;
-            let id = beside(&target.entry.id, args.policy.as_deref());
-            models.push((Entry { id, ..target.entry }, reports));
+            let beside = |name: &str| beside(name, args.policy.as_deref());
+            let tokenizer = args.tokenizer.as_deref().map(beside);
+            let id = beside(&target.entry.id);
+            models.push((Entry { id, tokenizer, ..target.entry }, reports));
         }
     }
     desk.clear();
@@ -36,11 +38,18 @@ pub(super) async fn init(args: &CheckArgs, desk: &Desk<'_>) -> Result<()> {
     }
 }
 
-/// A model's name as the policy has to write it: a path that leads to it from the policy's folder.
-fn beside(id: &str, policy: Option<&Path>) -> String {
+/// A name as the policy has to write it: of what is local, the path that leads there from its folder.
+fn beside(name: &str, policy: Option<&Path>) -> String {
     let folder = policy.and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
-    match (folder, std::fs::canonicalize(id)) {
-        (Some(_), Ok(path)) => path.display().to_string(),
-        _ => id.to_owned(),
+    let place = |path: &Path| std::fs::canonicalize(path).ok();
+    match folder.and_then(place).zip(place(Path::new(name))) {
+        Some((from, to)) => relative(&from, &to).display().to_string(),
+        None => name.to_owned(),
     }
+}
+
+fn relative(from: &Path, to: &Path) -> PathBuf {
+    let shared = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
+    let up = from.components().skip(shared).map(|_| Component::ParentDir);
+    [Component::CurDir].into_iter().chain(up).chain(to.components().skip(shared)).collect()
 }

@@ -703,7 +703,14 @@ fn init_tells_of_every_group_and_proposes_without_accepting() {
     // In another folder, a model's path still leads to it.
     fs::create_dir(desk.path("gate")).unwrap();
     assert!(desk.run(&["--init", "m", "--policy", "gate/p.toml"]).status.success());
+    let policy = fs::read_to_string(desk.path("gate/p.toml")).unwrap();
+    assert!(policy.contains("id = \"./../m\""), "{policy}");
     desk.check(0, &["--policy", "gate/p.toml"]);
+    // A tokenizer that was named is named in it too.
+    desk.put("no-tokenizer", "n");
+    let init = ["--init", "n", "--policy", "gate/n.toml", "--tokenizer", "m/tokenizer.json"];
+    assert!(desk.run(&init).status.success());
+    desk.check(0, &["--policy", "gate/n.toml"]);
 }
 
 // --- Where verdicts go --------------------------------------------------------
