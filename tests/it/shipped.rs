@@ -1,5 +1,6 @@
 //! What is shipped for CI: the steps of the Action, run as GitHub's runner runs them, and the hook.
 
+use crate::support::bare;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -192,6 +193,40 @@ fn the_step_ends_as_the_check_did_and_says_how() {
     }
 }
 
+/// The models before and after a bad resize, and the step that checks them with the real program.
+fn real(model: &str) -> (Job, Output) {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models").join(model);
+    let job = Job::new()
+        .set("inputs.models", &model.display().to_string())
+        .set("inputs.args", "--offline\n--output\njunit:out.xml")
+        .set("inputs.sarif", "out.sarif")
+        .set("steps.find.outputs.binary", env!("CARGO_BIN_EXE_singularity-survey"));
+    let output = job.run(&step("Check"));
+    (job, output)
+}
+
+#[test]
+fn a_bad_resize_fails_the_step_with_annotations_a_summary_and_sarif() {
+    let (job, output) = real("resized-after");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.starts_with("::error title=singularity-survey%3A emittable-in-group::"));
+    assert!(printed.lines().all(|line| line.starts_with("::")), "{printed}");
+    let summary = fs::read_to_string(job.path("GITHUB_STEP_SUMMARY")).unwrap();
+    assert!(summary.contains("**`emittable-in-group`**"), "{summary}");
+    assert!(fs::read_to_string(job.path("out.sarif")).unwrap().contains("\"2.1.0\""));
+    assert!(fs::read_to_string(job.path("out.xml")).unwrap().contains("<failure"));
+    assert_eq!(job.outputs()["outcome"], "fail");
+
+    let (job, output) = real("resized-before");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0), "{output:?}");
+    assert_eq!(job.outputs()["outcome"], "pass");
+
+    let (job, output) = real("no-such-model");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert_eq!(job.outputs()["outcome"], "undecided");
+}
+
 #[test]
 fn the_sources_behind_the_ref_are_built_once_for_each_state() {
     let job = Job::new();
@@ -236,6 +271,13 @@ fn the_hook_is_the_program_and_runs_where_models_or_policies_change() {
     let hook = yaml(".pre-commit-hooks.yaml")[0].clone();
     assert_eq!(hook["entry"].as_str(), Some("singularity-survey check"));
     assert_eq!(hook["pass_filenames"].as_bool(), Some(false));
+    let mut entry = hook["entry"].as_str().unwrap().split(' ').skip(1);
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models/resized-before");
+    let folder = tempfile::tempdir().unwrap();
+    let policy = format!("[[model]]\nid = {:?}\n", model.display().to_string());
+    fs::write(folder.path().join("singularity-survey.toml"), policy).unwrap();
+    let ran = bare(&[entry.next().unwrap()]).current_dir(folder.path()).output().unwrap();
+    assert!(ran.status.success(), "{ran:?}");
     let files = regex::Regex::new(hook["files"].as_str().unwrap()).unwrap();
     for name in ["m/model.safetensors", "singularity-survey.toml", "m/model.safetensors.index.json"]
     {
