@@ -42,8 +42,8 @@
 //! global state: what it needs is handed in, and what happens is told to an
 //! [`Observer`](observe::Observer). It wants a `tokio` runtime with its I/O and time drivers.
 //!
-//! Features: `cli` (default) builds the command-line tool and turns on the other two; `tokenizer`
-//! names rows; `standin` is a Hub on loopback for demonstrations and tests.
+//! Features: `cli` (default) builds the command-line tool and turns on the others; `tokenizer` names
+//! rows; `policy` reads the files of gates; `standin` is a Hub on loopback for demonstrations and tests.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -69,6 +69,8 @@ pub mod scan;
 pub mod vocabulary;
 // One model of the result, many renderings.
 pub mod report;
+// What a gate accepts, and what it says.
+pub mod policy;
 // The steps, one under another.
 pub mod pipeline;
 // A Hub on loopback that behaves as the real one does.

@@ -5,16 +5,18 @@
 mod cli;
 
 use clap::{CommandFactory as _, Parser as _};
-use cli::args::{Cli, Command, ModelArgs};
+use cli::args::{Cli, Command, ModelArgs, RunArgs};
 use cli::output::STDOUT;
-use cli::{advice, demo, interrupt, memory, run};
+use cli::{advice, check, demo, interrupt, memory, run};
 use singularity_survey::error::{Error, Result};
+use singularity_survey::report::Outcome;
 use singularity_survey::vocabulary;
 use std::io::{self, Write as _};
 use std::panic::PanicHookInfo;
 use std::path::Path;
 use std::process::ExitCode;
 
+const FOUND: u8 = 1;
 const TROUBLE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -29,7 +31,11 @@ fn main() -> ExitCode {
         }
     };
     match execute(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(outcome) => match outcome {
+            Outcome::Pass => ExitCode::SUCCESS,
+            Outcome::Fail => FOUND.into(),
+            Outcome::Undecided => TROUBLE.into(),
+        },
         Err(Error::Io { path, source, .. })
             if path == Path::new(STDOUT) && source.kind() == io::ErrorKind::BrokenPipe =>
         {
@@ -53,33 +59,46 @@ fn panicked(info: &PanicHookInfo<'_>) {
     }
 }
 
-fn execute(cli: &Cli) -> Result<()> {
+/// Does what was asked. What is no gate passes when it is done.
+fn execute(cli: &Cli) -> Result<Outcome> {
     match &cli.command {
-        None => on_runtime(Some(&cli.scan.model), run::scan(&cli.scan)),
-        Some(Command::Scan(args)) => on_runtime(Some(&args.model), run::scan(args)),
-        Some(Command::Inspect(args)) => on_runtime(Some(&args.model), run::inspect(args)),
-        Some(Command::Demo) => on_runtime(None, demo::demo()),
+        None => of_model(&cli.scan.model, run::scan(&cli.scan)),
+        Some(Command::Scan(args)) => of_model(&args.model, run::scan(args)),
+        Some(Command::Inspect(args)) => of_model(&args.model, run::inspect(args)),
+        Some(Command::Check(args)) => {
+            on_runtime(Some(&args.run), args.run.connections.get() == 1, check::check(args))
+        }
+        Some(Command::Demo) => done(on_runtime(None, false, demo::demo())),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             let name = env!("CARGO_PKG_NAME");
             clap_complete::generate(*shell, &mut Cli::command(), name, &mut script);
-            run::to_stdout(|out| out.write_all(&script))
+            done(run::to_stdout(|out| out.write_all(&script)))
         }
         Some(Command::Man) => {
             let page = clap_mangen::Man::new(Cli::command());
-            run::to_stdout(|out| page.render(&mut &mut *out))
+            done(run::to_stdout(|out| page.render(&mut &mut *out)))
         }
     }
 }
 
-/// Runs to the end, or to the signal that ends the process.
-fn on_runtime(args: Option<&ModelArgs>, work: impl Future<Output = Result<()>>) -> Result<()> {
+fn done(ended: Result<()>) -> Result<Outcome> {
+    ended.map(|()| Outcome::Pass)
+}
+
+fn of_model(args: &ModelArgs, work: impl Future<Output = Result<()>>) -> Result<Outcome> {
+    let local = args.model.as_ref().is_some_and(|model| Path::new(model).exists());
+    done(on_runtime(Some(&args.run), args.run.connections.get() == 1 && !local, work))
+}
+
+/// Runs to the end, or to the signal that ends the process. A single connection, `alone`, is read
+/// fastest where nothing is handed from thread to thread; of a local file the threads are the streams.
+fn on_runtime<T>(
+    args: Option<&RunArgs>,
+    alone: bool,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
     let threads = args.map_or(2, |args| args.threads().get());
-    // A single connection is read fastest where nothing is handed from thread to thread; of a local
-    // file the threads are the streams.
-    let local =
-        |args: &ModelArgs| args.model.as_ref().is_some_and(|model| Path::new(model).exists());
-    let alone = args.is_some_and(|args| args.connections.get() == 1 && !local(args));
     let mut runtime = match alone {
         true => tokio::runtime::Builder::new_current_thread(),
         false => tokio::runtime::Builder::new_multi_thread(),

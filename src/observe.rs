@@ -1,7 +1,7 @@
 //! What a run tells while it runs.
 //!
 //! ```text
-//! Matrix ─► ( Received | Duplicate | Waiting )* ─► Done
+//! Matrix ─► ( Received | Duplicate | Zero | NonFinite | Waiting )* ─► Done
 //! Warning and Request may come at any time, before Matrix too.
 //! ```
 //!
@@ -40,7 +40,7 @@ pub enum Event<'a> {
         /// Bytes of the matrix.
         bytes: u64,
     },
-    /// So many bytes of the matrix have been hashed, each counted once.
+    /// So many bytes of the matrix have come, each counted once.
     Received {
         /// Bytes that came since the last such event.
         bytes: u64,
@@ -51,6 +51,16 @@ pub enum Event<'a> {
         row: u64,
         /// The first row with its bytes that was seen, in order of arrival.
         same_as: u64,
+    },
+    /// A row is zero throughout; told where rows are measured, each once, as is the next.
+    Zero {
+        /// The row.
+        row: u64,
+    },
+    /// A row holds a NaN or an infinity.
+    NonFinite {
+        /// The row.
+        row: u64,
     },
     /// A server asked to wait, or a failed request is tried again later.
     Waiting {

@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 use crate::head::{Config, Considered, Located, Matrix, Names, Role, TieFlag, locate};
 use crate::observe::{Event, Observer, Silent};
 use crate::report::{
-    ClassesPart, Cost, CrossPart, DuplicatesPart, GeometryPart, Inspection, MatrixPart, ProbePart,
-    ProfilePart, Report, SCHEMA, States, Tool, Transfer,
+    ClassesPart, Cost, CrossPart, DegeneratePart, DuplicatesPart, GeometryPart, Inspection,
+    MatrixPart, ProbePart, ProfilePart, Report, SCHEMA, States, TokenizerPart, Tool, Transfer,
 };
 use crate::resolve::{Hub, ModelSpec, Origin};
 use crate::scan::{Plan, rows_again, scan};
@@ -28,6 +28,7 @@ use std::time::Instant;
 
 #[cfg(feature = "tokenizer")]
 use crate::vocabulary::Class;
+use crate::vocabulary::Token;
 
 #[cfg(feature = "tokenizer")]
 mod naming;
@@ -99,6 +100,9 @@ pub struct Job {
     pub probe: bool,
     /// Whether the numbers of every row are reported, and its class where there is a tokenizer.
     pub profile: bool,
+    /// Whether the rows are reported that are zero or not finite; classes and numbers of all rows
+    /// include them.
+    pub degenerate: bool,
 }
 
 impl Job {
@@ -115,6 +119,7 @@ impl Job {
             tokenizer: TokenizerChoice::default(),
             classes: false,
             profile: false,
+            degenerate: false,
             probe: false,
         }
     }
@@ -138,7 +143,7 @@ impl Survey {
     /// Goes from a model's name to its matrices, reading nothing but headers and small files; and a
     /// few rows, where a flag says of a stored head that it is the input embedding.
     pub async fn prepare(&self, job: &Job) -> Result<Prepared> {
-        let started = Instant::now();
+        let spent = Spent::until_now(self.client.get());
         let warnings = Mutex::new(Vec::new());
         let warn = |message: String| {
             self.observer.event(&Event::Warning { message: &message });
@@ -187,13 +192,14 @@ impl Survey {
             min_size: job.min_size,
             classes: job.classes,
             profile: job.profile,
+            degenerate: job.degenerate || job.profile || job.classes,
             probe: job.probe,
             states: Mutex::default(),
             connections: job.connections,
             threads: job.threads,
             observer: Arc::clone(&self.observer),
             client: self.client.get().cloned(),
-            spent: Mutex::new(Spent { requests: 0, bytes: 0, since: started }),
+            spent: Mutex::new(spent),
             #[cfg(feature = "tokenizer")]
             naming,
         })
@@ -294,6 +300,7 @@ pub struct Prepared {
     min_size: u64,
     classes: bool,
     profile: bool,
+    degenerate: bool,
     probe: bool,
     states: Mutex<BTreeMap<Role, States>>,
     connections: NonZeroUsize,
@@ -304,6 +311,9 @@ pub struct Prepared {
     #[cfg(feature = "tokenizer")]
     naming: Naming,
 }
+
+/// Says what a row is called.
+pub type Namer = Box<dyn Fn(u64) -> Token + Send + Sync>;
 
 /// What was found in one matrix.
 struct Found {
@@ -328,10 +338,42 @@ struct Spent {
     since: Instant,
 }
 
+impl Spent {
+    fn until_now(client: Option<&Client>) -> Self {
+        let (requests, bytes) = client.map_or((0, 0), |c| (c.requests(), c.bytes()));
+        Self { requests, bytes, since: Instant::now() }
+    }
+}
+
 impl Prepared {
     /// Where the model was read from.
     pub fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// What the reader should know, a sentence each; a scan may add to it.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Tells this observer what happens from now on, in place of the survey's.
+    pub fn tell(&mut self, observer: Arc<dyn Observer>) {
+        self.observer = observer;
+    }
+
+    /// What names the rows of a matrix of so many, once it has come; `None` without a tokenizer.
+    pub async fn namer(&self, rows: u64) -> Result<Option<(TokenizerPart, Namer)>> {
+        #[cfg(feature = "tokenizer")]
+        {
+            let observer = self.observer.as_ref();
+            let vocabulary = self.naming.vocabulary(&mut Vec::new(), observer).await?;
+            Ok(vocabulary.map(|names| (names.part(rows), Box::new(names.namer()) as Namer)))
+        }
+        #[cfg(not(feature = "tokenizer"))]
+        {
+            let _ = rows;
+            Ok(None)
+        }
     }
 
     /// The matrices, in the order they were asked for.
@@ -417,13 +459,17 @@ impl Prepared {
         #[cfg(not(feature = "tokenizer"))]
         let (tokenizer, token, classes) = match self.classes {
             true => return Err(no_classes()),
-            false => (None, None::<fn(u64) -> crate::vocabulary::Token>, None),
+            false => (None, None::<fn(u64) -> Token>, None),
         };
         let token = token.as_ref().map(|token| token as &dyn Fn(u64) -> _);
         let mut duplicates = DuplicatesPart::new(&found, self.equality, self.min_size, token);
         if let Some(profile) = shown {
             duplicates = duplicates.measured(profile, &placed.from_centroid);
         }
+        let degenerate = profile
+            .as_ref()
+            .filter(|_| self.degenerate)
+            .map(|profile| DegeneratePart::new(profile, &found, token));
         let by_class = classes.as_ref().map(|part: &ClassesPart| &part.rows);
         Ok(Report {
             schema: SCHEMA,
@@ -434,6 +480,7 @@ impl Prepared {
             tokenizer,
             duplicates,
             profile: shown.map(|profile| ProfilePart::new(profile, by_class)),
+            degenerate,
             geometry: placed.geometry,
             classes,
             matrix_digest: found.matrix_digest,
@@ -471,13 +518,13 @@ impl Prepared {
             self.equality,
             Arc::clone(&observer),
         )?;
-        // Where classes or two matrices are held against each other, it counts which rows are zero.
-        let measured = self.profile || self.classes || self.matrices.len() > 1;
+        // Where two matrices are held against each other, it tells which rows are zero.
+        let measured = self.degenerate || self.matrices.len() > 1;
         let (copies, profile) = match measured {
-            true => (
-                Copies::with_room(COPIES),
-                Some(Profile::new(matrix.rows, matrix.columns, &matrix.dtype)?),
-            ),
+            true => {
+                let profile = Profile::new(matrix.rows, matrix.columns, &matrix.dtype)?;
+                (Copies::with_room(COPIES), Some(profile.telling(Arc::clone(&observer))))
+            }
             false => (Copies::default(), None),
         };
         let both = Both(duplicates.keeping(copies.clone()), profile);
@@ -499,7 +546,7 @@ impl Prepared {
         if !is_local(sources) {
             return refuse("only local files can be probed: a server sends whole rows in any case");
         }
-        if self.profile || self.classes || self.matrices.len() > 1 {
+        if self.degenerate || self.matrices.len() > 1 {
             return refuse("a probe does not read all rows, so that it measures and classes none");
         }
         if self.equality != Equality::Bits {
@@ -563,15 +610,8 @@ impl Prepared {
     /// What the rows are in one matrix and in the other, once both were scanned; `None` where the
     /// model has but one.
     pub async fn cross(&self) -> Result<Option<CrossPart>> {
-        #[cfg(feature = "tokenizer")]
-        let token = {
-            let vocabulary =
-                self.naming.vocabulary(&mut Vec::new(), self.observer.as_ref()).await?;
-            vocabulary.map(|vocabulary| vocabulary.namer())
-        };
-        #[cfg(not(feature = "tokenizer"))]
-        let token = None::<fn(u64) -> crate::vocabulary::Token>;
-        let token = token.as_ref().map(|token| token as &dyn Fn(u64) -> _);
+        let namer = self.namer(0).await?;
+        let token = namer.as_ref().map(|(_, namer)| namer.as_ref() as &dyn Fn(u64) -> _);
         let states = self.states();
         let both = states.get(&Role::Unembedding).zip(states.get(&Role::Embedding));
         Ok(both.map(|(head, embedding)| CrossPart::new(head, embedding, token)))
@@ -586,16 +626,16 @@ impl Prepared {
     }
 
     /// What was spent since the last report.
-    fn transfer(&self) -> Transfer {
+    pub fn transfer(&self) -> Transfer {
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        let (requests, bytes) = self.client.as_ref().map_or((0, 0), |c| (c.requests(), c.bytes()));
+        let now = Spent::until_now(self.client.as_ref());
         let transfer = Transfer {
-            requests: requests - spent.requests,
-            bytes: bytes - spent.bytes,
-            seconds: spent.since.elapsed().as_secs_f64(),
+            requests: now.requests - spent.requests,
+            bytes: now.bytes - spent.bytes,
+            seconds: (now.since - spent.since).as_secs_f64(),
             checkpoint_bytes: self.checkpoint_bytes,
         };
-        *spent = Spent { requests, bytes, since: Instant::now() };
+        *spent = now;
         transfer
     }
 }

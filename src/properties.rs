@@ -15,9 +15,11 @@ use crate::checkpoint::{
 use crate::error::{Error, Result};
 use crate::head::{Config, Matrix, Names, Role, locate};
 use crate::observe::Silent;
+use crate::policy::{self, Baseline, Rules, judge};
 use crate::quote;
 use crate::report::{
-    Csv, Ids, Inspection, Json, Markdown, Render, Report, Reports, Text, inspection, jsonl, pretty,
+    Basis, Csv, Ids, Inspection, Json, Markdown, Render, Report, Reports, Rule, Text, inspection,
+    jsonl, pretty,
 };
 use crate::rows::{RowBlock, RowFramer};
 use crate::source::{Budget, ContentRange, MemorySource, Policy, check, told_wait};
@@ -402,6 +404,9 @@ fn quiet_inside_guards() {
 /// A report is refused, or written again it is the same, and every rendering of it is text that
 /// does nothing to a terminal.
 pub fn report(bytes: &[u8]) {
+    if let Ok(reports) = policy::read("report.json", bytes) {
+        reports.iter().for_each(judged);
+    }
     if let Ok(report) = serde_json::from_slice::<Report>(bytes) {
         let alone = Reports::from(vec![report.clone()]);
         let json = rendered(&|out| Json::default().render(&alone, out));
@@ -462,6 +467,30 @@ fn rendered(write: &dyn Fn(&mut Vec<u8>) -> std::io::Result<()>) -> String {
     let text = String::from_utf8(out).unwrap();
     assert_safe(&text, "\n");
     text
+}
+
+/// A report that is sound is judged, in safe sentences, and has no news for itself.
+fn judged(report: &Report) {
+    let rules = Rules { forbid: Rule::FORBIDDEN.to_vec(), ..Rules::default() };
+    let check = judge("m", report, &rules, None, Basis::Replay);
+    let messages = check.findings.iter().map(|finding| &finding.message);
+    messages.chain(&check.undecided).for_each(|text| assert_safe(text, ""));
+    let (model, matrix) = (&report.model, &report.matrix);
+    let equality = report.duplicates.equality;
+    if let Ok(own) = Baseline::find("b", std::slice::from_ref(report), model, matrix, equality) {
+        assert_eq!(judge("m", report, &rules, Some(&own), Basis::Replay).findings, []);
+    }
+}
+
+/// A policy is refused in a safe sentence that names a line, or read.
+#[cfg(feature = "policy")]
+pub fn policy(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Err(error) = policy::Policy::parse("p.toml", &text) {
+        let said = error.to_string();
+        assert!(said.starts_with("p.toml: line "), "{said}");
+        assert_safe(&said, "");
+    }
 }
 
 /// A configuration is refused, or every question about it has an answer; JSON that is valid is
@@ -684,10 +713,34 @@ mod tests {
             .prop_map(|(numbers, words)| [numbers, words.concat().into_bytes()].concat())
     }
 
+    /// A policy that has everything.
+    #[cfg(feature = "policy")]
+    const POLICY: &str = r#"
+        forbid = ["emittable-in-group", "zero-rows"]
+        limits = { max-excess = 3, class.special.max-members = 1 }
+        [allow]
+        ids = [1, "2-3"]
+        rows = [{ ids = ["5-9"], reason = "r" }]
+        [[model]]
+        id = "org/name"
+        matrix = "both"
+        strict-baseline = true
+    "#;
+
+    #[cfg(feature = "policy")]
+    proptest! {
+        #[test]
+        fn a_policy_is_refused_or_read(
+            bytes in prop_oneof![noise(), damaged(vec![POLICY.as_bytes().to_vec()])],
+        ) {
+            policy(&bytes);
+        }
+    }
+
     /// A report of the fixtures' kind, as JSON.
     fn reports() -> Vec<Vec<u8>> {
         let digest = Digest::of(b"");
-        let token = r#"{"row":7,"text":"a\u001b\u202e","class":"special","bytes":"e2"}"#;
+        let token = r#"{"row":3,"text":"b"},{"row":7,"text":"a\u001b\u202e","class":"special","bytes":"e2"}"#;
         let matrix = r#"{"role":"unembedding","tensor":"t","file":"f","tied":null,"reason":"r",
             "dtype":"BF16","rows":10,"columns":4,"row_bytes":8,"bytes":80}"#;
         let origin = r#"{"id":"org/name","source":"hub","revision":"main","commit":null}"#;
@@ -701,13 +754,14 @@ mod tests {
             "equality":"values","rows":10,"distinct":9,"excess":1,"members":2,"groups_total":1,
             "largest":2,"smallest":2,"mean":2.0,"median":2.5,"histogram":[{{"size":2,"groups":1}}],
             "groups":[{{"size":2,"digest":"{digest}","rows":[3,7],"tokens":[{token}]}}]}},
+            "degenerate":{{"zero":[1],"nan":[2],"infinite":[2],"tokens":[]}},
             "matrix_digest":"{digest}","transfer":{transfer}}}"#
         );
         let inspected = format!(
             r#"{{{head},"byte_range":[8,88],"tie_flags":[["tie_word_embeddings",true]],
             "cost":{{"bytes":80,"requests":1,"connections":1}},"transfer":{transfer}}}"#
         );
-        assert!(serde_json::from_str::<Report>(&scan).is_ok());
+        assert!(policy::read("r.json", scan.as_bytes()).is_ok());
         assert!(serde_json::from_str::<Inspection>(&inspected).is_ok());
         vec![scan.into_bytes(), inspected.into_bytes()]
     }

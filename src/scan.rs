@@ -203,14 +203,14 @@ async fn read_rows<A: Analysis>(
         if chunk.is_empty() {
             continue;
         }
-        let bytes = chunk.len() as u64;
+        // Before they are looked at: what ends a scan early ends it in the midst of them.
+        observer.event(&Event::Received { bytes: chunk.len() as u64 });
         for block in framer.push(chunk) {
             if block.first_row() + block.len() as u64 > rows.end {
                 return Err(lost("a source sent more than was asked for"));
             }
             analysis.block(&block)?;
         }
-        observer.event(&Event::Received { bytes });
     }
     if framer.next_row() != rows.end || framer.held() > 0 {
         return Err(lost("a source sent less than was asked for"));

@@ -16,6 +16,7 @@ use super::element::{Elements, LANES, power_of_two, tree};
 use super::spread::{Spread, sum};
 use crate::checkpoint::Dtype;
 use crate::error::{Error, Result};
+use crate::observe::{Event, Observer, Silent};
 use crate::rows::{self, RowBlock};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, TryReserveError};
@@ -161,6 +162,7 @@ pub struct Profile {
     /// Elements of a row, as they are read: two for each complex number.
     columns: usize,
     row_bytes: usize,
+    observer: Arc<dyn Observer>,
     store: Arc<Mutex<Store>>,
 }
 
@@ -187,6 +189,15 @@ struct Special {
     near_zero: Vec<u64>,
     nan: Vec<u64>,
     infinite: Vec<u64>,
+}
+
+impl Special {
+    fn tell(&self, observer: &dyn Observer) {
+        self.zero.iter().for_each(|&row| observer.event(&Event::Zero { row }));
+        // Of a row with both, the NaN is told.
+        let infinite = self.infinite.iter().filter(|row| self.nan.binary_search(row).is_err());
+        self.nan.iter().chain(infinite).for_each(|&row| observer.event(&Event::NonFinite { row }));
+    }
 }
 
 /// A tile of which some rows have been summed up.
@@ -232,8 +243,14 @@ impl Profile {
             row_bytes: (row_bits / 8) as usize,
             elements,
             rows,
+            observer: Arc::new(Silent),
             store: Arc::new(Mutex::new(store)),
         })
+    }
+
+    /// Tells of rows that are zero or not finite as they come.
+    pub fn telling(self, observer: Arc<dyn Observer>) -> Self {
+        Self { observer, ..self }
     }
 
     fn store(&self) -> MutexGuard<'_, Store> {
@@ -366,7 +383,12 @@ impl Analysis for Profile {
     type Finding = RowProfile;
 
     fn fork(&self) -> Self {
-        Self { elements: self.elements.clone(), store: Arc::clone(&self.store), ..*self }
+        Self {
+            elements: self.elements.clone(),
+            observer: Arc::clone(&self.observer),
+            store: Arc::clone(&self.store),
+            ..*self
+        }
     }
 
     fn block(&mut self, block: &RowBlock) -> Result<()> {
@@ -380,6 +402,7 @@ impl Analysis for Profile {
             .zip(block.rows())
             .map(|(row, bytes)| self.norm(row, bytes, &mut special))
             .collect();
+        special.tell(self.observer.as_ref());
         {
             let mut store = self.store();
             store.seen += norms.len() as u64;

@@ -2,6 +2,7 @@
 
 use singularity_survey::error::Error;
 use singularity_survey::quote;
+use std::time::{Duration, SystemTime};
 
 /// What happened, where, and what to do about it, safe to print.
 pub(crate) fn sentence(error: &Error) -> String {
@@ -26,6 +27,10 @@ pub(crate) fn sentence(error: &Error) -> String {
         Error::RangesIgnored { .. } => {
             "download the file and scan it locally, or use a server that answers ranges"
         }
+        Error::RateLimited { wait: Some(seconds), .. } => &format!(
+            "try again after {}, or pass a token, which has its own limit",
+            after(*seconds)
+        ),
         Error::RateLimited { .. } => "wait and try again, or pass a token, which has its own limit",
         Error::Network { what, .. } if what.contains("UnknownIssuer") => {
             "name the certificate of whoever signed the server's in SSL_CERT_FILE"
@@ -42,6 +47,14 @@ pub(crate) fn sentence(error: &Error) -> String {
         text = format!("{text}; {next}");
     }
     text
+}
+
+/// The time so many seconds from now.
+fn after(seconds: u64) -> String {
+    /// What a year has; no date is far away.
+    const MOST: u64 = 366 * 86_400;
+    let time = SystemTime::now() + Duration::from_secs(seconds.min(MOST));
+    httpdate::fmt_http_date(time)
 }
 
 /// A mistake in the arguments, as one sentence.

@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use singularity_survey::analysis::Equality;
-use singularity_survey::report::Format;
+use singularity_survey::report::{Format, VerdictFormat};
 use singularity_survey::vocabulary::Class;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Scan(ScanArgs),
     /// Read headers: which tensor, why, what else is like it, and what a scan would read
     Inspect(InspectArgs),
+    /// Judge models by a policy and a baseline: exit code 0 pass, 1 fail, 2 not decided
+    Check(CheckArgs),
     /// Scan a small model over HTTP from a stand-in Hub inside the process; needs no network
     Demo,
     /// Print a shell's completion script
@@ -106,6 +108,60 @@ pub(crate) struct InspectArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Models, as a scan takes them [default: those of the policy]
+    #[arg(value_name = "MODEL")]
+    pub(crate) models: Vec<String>,
+
+    /// The policy [default: singularity-survey.toml in the working directory, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+
+    /// Hold the model against this earlier JSON report
+    #[arg(long, value_name = "FILE")]
+    pub(crate) baseline: Option<PathBuf>,
+
+    /// Write the new report over the baseline, and judge against it
+    #[arg(long, conflicts_with_all = ["fail_fast", "init"])]
+    pub(crate) update_baseline: bool,
+
+    /// What the baseline has and the model has not is an error too
+    #[arg(long)]
+    pub(crate) strict_baseline: bool,
+
+    /// Stop reading a matrix as soon as it is certain to fail
+    #[arg(long)]
+    pub(crate) fail_fast: bool,
+
+    /// Write a commented policy that the models pass, to --policy or standard output
+    #[arg(long, conflicts_with_all = ["baseline", "fail_fast", "output"])]
+    pub(crate) init: bool,
+
+    /// Judge this JSON report of an earlier scan, without any network (repeatable)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["models", "init", "fail_fast", "update_baseline"])]
+    pub(crate) replay: Vec<PathBuf>,
+
+    /// Wait so long in all for servers that limit requests; then exit with code 2
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) max_wait: Option<u64>,
+
+    /// Name rows by this tokenizer: a file, a folder or a model
+    #[arg(long, value_name = "PATH|MODEL")]
+    pub(crate) tokenizer: Option<String>,
+
+    /// The form of the verdict on standard output
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = verdict_parser())]
+    pub(crate) format: String,
+
+    /// Write the verdict to a file too, as FORMAT:PATH (repeatable)
+    #[arg(short, long = "output", value_name = "FORMAT:PATH")]
+    pub(crate) output: Vec<OutputArg<VerdictFormat>>,
+
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
     /// org/name[@revision], hf://…, a page of the Hub, a local folder or .safetensors file, a URL
     // Required by clap, and absent only where a subcommand stands in its place.
@@ -128,6 +184,13 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_enum, default_value_t = MatrixArg::Unembedding)]
     pub(crate) matrix: MatrixArg,
 
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// How a run reads, and what it tells.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
     /// Connections at a time, at most; fewer are used where more bring nothing
     #[arg(long, value_name = "N", default_value = "8")]
     pub(crate) connections: NonZeroUsize,
@@ -157,7 +220,7 @@ pub(crate) struct ModelArgs {
     pub(crate) verbose: bool,
 }
 
-impl ModelArgs {
+impl RunArgs {
     /// How many threads hash: more than a few do not hash faster than a network or a disk delivers.
     pub(crate) fn threads(&self) -> NonZeroUsize {
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
@@ -194,14 +257,14 @@ pub(crate) enum InspectFormat {
     Json,
 }
 
-/// A report's form and the file it goes to.
+/// A form and the file that it goes to.
 #[derive(Debug, Clone)]
-pub(crate) struct OutputArg {
-    pub(crate) format: Format,
+pub(crate) struct OutputArg<F = Format> {
+    pub(crate) format: F,
     pub(crate) path: PathBuf,
 }
 
-impl FromStr for OutputArg {
+impl<F: FromStr<Err = String>> FromStr for OutputArg<F> {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -216,6 +279,11 @@ impl FromStr for OutputArg {
 /// The names of the classes, likewise.
 fn class_parser() -> clap::builder::PossibleValuesParser {
     Class::ALL.map(Class::name).into()
+}
+
+/// The names of the verdict's forms, likewise.
+fn verdict_parser() -> clap::builder::PossibleValuesParser {
+    VerdictFormat::ALL.map(|(name, _)| name).into()
 }
 
 /// The names of the report's forms, so that help and completions list them.

@@ -1,7 +1,7 @@
 //! The environment, read once and handed to the library as values: the variables of the Hub's own
 //! tools and of curl. An empty variable counts as unset.
 
-use super::args::ModelArgs;
+use super::args::RunArgs;
 use singularity_survey::error::{Error, Result};
 use singularity_survey::resolve::{ENDPOINT, Hub};
 use singularity_survey::source::{Options, Proxies, Secret};
@@ -65,7 +65,7 @@ fn token(given: Option<&str>) -> Result<Option<Secret>> {
 }
 
 /// The Hub that the options and the environment name.
-pub(crate) fn hub(args: &ModelArgs) -> Result<Hub> {
+pub(crate) fn hub(args: &RunArgs) -> Result<Hub> {
     let given = args.endpoint.clone().or_else(|| variable("HF_ENDPOINT"));
     let text = given.unwrap_or_else(|| ENDPOINT.to_owned());
     let endpoint = Hub::endpoint(&text)?;
@@ -107,6 +107,11 @@ pub(crate) fn http() -> Options {
         options.policy.idle = time;
     }
     options
+}
+
+/// Where a step of GitHub Actions writes its summary.
+pub(crate) fn step_summary() -> Option<PathBuf> {
+    variable("GITHUB_STEP_SUMMARY").map(PathBuf::from)
 }
 
 /// Whether bars are unwanted.

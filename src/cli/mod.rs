@@ -3,6 +3,8 @@
 
 pub(crate) mod advice;
 pub(crate) mod args;
+pub(crate) mod check;
+mod init;
 pub(crate) mod demo;
 mod environment;
 pub(crate) mod interrupt;
@@ -11,3 +13,4 @@ pub(crate) mod output;
 mod progress;
 pub(crate) mod run;
 mod stream;
+pub(crate) mod target;

@@ -13,8 +13,8 @@ use tempfile::NamedTempFile;
 ///
 /// A regular file is written beside its place and renamed when it is whole; dropped before that,
 /// it leaves nothing behind. What exists and is no regular file is written in place.
-pub(crate) struct OutputFile {
-    pub(crate) format: Format,
+pub(crate) struct OutputFile<F = Format> {
+    pub(crate) format: F,
     path: PathBuf,
     target: Target,
 }
@@ -31,9 +31,9 @@ pub(crate) const STDOUT: &str = "standard output";
 /// what the process writes there already.
 const OPEN_ALREADY: [&str; 4] = ["/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/"];
 
-impl OutputFile {
+impl<F: Copy> OutputFile<F> {
     /// Opens all that were asked for, each file once.
-    pub(crate) fn create_all(args: &[OutputArg]) -> Result<Vec<Self>> {
+    pub(crate) fn create_all(args: &[OutputArg<F>]) -> Result<Vec<Self>> {
         let files: Vec<Self> = args.iter().map(Self::create).collect::<Result<_>>()?;
         for (at, file) in files.iter().enumerate() {
             let regular = matches!(file.target, Target::Beside(_));
@@ -45,7 +45,7 @@ impl OutputFile {
         Ok(files)
     }
 
-    fn create(arg: &OutputArg) -> Result<Self> {
+    pub(crate) fn create(arg: &OutputArg<F>) -> Result<Self> {
         let failed = |source| Error::Io { path: arg.path.clone(), doing: "write", source };
         let given = arg.path.to_string_lossy();
         if given == "-" || OPEN_ALREADY.iter().any(|open| given.starts_with(open)) {
@@ -109,7 +109,7 @@ impl OutputFile {
     }
 }
 
-impl Write for OutputFile {
+impl<F> Write for OutputFile<F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file().write(bytes)
     }
@@ -119,7 +119,7 @@ impl Write for OutputFile {
     }
 }
 
-impl OutputFile {
+impl<F> OutputFile<F> {
     fn file(&mut self) -> &mut File {
         match &mut self.target {
             // By the file itself: the temporary file's own errors name the temporary path.

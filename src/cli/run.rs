@@ -18,7 +18,7 @@ use std::io::{self, IsTerminal as _, Write};
 use std::sync::Arc;
 
 /// Several observers as one.
-struct All(Vec<Arc<dyn Observer>>);
+pub(super) struct All(pub(super) Vec<Arc<dyn Observer>>);
 
 impl Observer for All {
     fn event(&self, event: &Event<'_>) {
@@ -28,7 +28,7 @@ impl Observer for All {
 
 /// Scans the model and writes every report that was asked for.
 pub(crate) async fn scan(args: &ScanArgs) -> Result<()> {
-    let hub = environment::hub(&args.model)?;
+    let hub = environment::hub(&args.model.run)?;
     scan_on(args, hub, environment::http()).await.map(drop)
 }
 
@@ -42,8 +42,8 @@ pub(crate) async fn scan_on(args: &ScanArgs, hub: Hub, mut http: Options) -> Res
         files.into_iter().partition(|file| file.format == Format::Jsonl);
 
     let progress = Arc::new(Progress::new(Told {
-        quiet: args.model.quiet,
-        verbose: args.model.verbose,
+        quiet: args.model.run.quiet,
+        verbose: args.model.run.verbose,
         warnings: !matches!(format, Format::Text | Format::Markdown),
         bar: !environment::no_bars(),
     }));
@@ -123,13 +123,13 @@ async fn reports(survey: &Survey, job: &Job, stream: Option<&Stream>) -> Result<
 
 /// Reads headers, and says what a scan would read.
 pub(crate) async fn inspect(args: &InspectArgs) -> Result<()> {
-    let hub = environment::hub(&args.model)?;
+    let hub = environment::hub(&args.model.run)?;
     let mut job = model_job(&args.model, &hub)?;
     job.tokenizer = TokenizerChoice::None;
     let mut http = environment::http();
     http.observer = Arc::new(Progress::new(Told {
-        quiet: args.model.quiet,
-        verbose: args.model.verbose,
+        quiet: args.model.run.quiet,
+        verbose: args.model.run.verbose,
         warnings: false,
         bar: false,
     }));
@@ -182,8 +182,8 @@ fn model_job(args: &ModelArgs, hub: &Hub) -> Result<Job> {
         (None, MatrixArg::Embedding) => Which::Embedding,
         (None, MatrixArg::Both) => Which::Both,
     };
-    job.connections = args.connections;
-    job.threads = args.threads();
+    job.connections = args.run.connections;
+    job.threads = args.run.threads();
     Ok(job)
 }
 

@@ -6,8 +6,8 @@
 
 use super::json::line;
 use super::{
-    ClassesPart, CrossPart, DuplicatesPart, GeometryPart, GroupPart, MatrixPart, ProbePart,
-    ProfilePart, Report, SCHEMA, TokenizerPart, Tool, Transfer,
+    ClassesPart, CrossPart, DegeneratePart, DuplicatesPart, GeometryPart, GroupPart, MatrixPart,
+    ProbePart, ProfilePart, Report, SCHEMA, TokenizerPart, Tool, Transfer,
 };
 use crate::analysis::Digest;
 use crate::resolve::Origin;
@@ -33,6 +33,7 @@ struct Summary<'a> {
     duplicates: DuplicatesPart,
     classes: Option<&'a ClassesPart>,
     profile: Option<&'a ProfilePart>,
+    degenerate: Option<&'a DegeneratePart>,
     geometry: Option<GeometryPart>,
     matrix_digest: Option<Digest>,
     probe: Option<ProbePart>,
@@ -63,6 +64,7 @@ pub fn finish(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         duplicates,
         classes: report.classes.as_ref(),
         profile: report.profile.as_ref(),
+        degenerate: report.degenerate.as_ref(),
         geometry: report.geometry,
         matrix_digest: report.matrix_digest,
         probe: report.probe,

@@ -40,7 +40,7 @@ impl Markdown {
         for (name, value) in origin(&report.model).into_iter().skip(1) {
             row(name, &cell(&value))?;
         }
-        row("Tensor", &format!("{} in {}", code(&matrix.tensor), code(&matrix.file)))?;
+        row("Tensor", &format!("{} in {}", code_cell(&matrix.tensor), code_cell(&matrix.file)))?;
         row("Chosen because", &cell(&matrix.reason))?;
         let shape = format!(
             "{} × {}, {}, {}",
@@ -141,10 +141,14 @@ fn fenced(
     writeln!(out, "\n{fence}text\n{}\n{fence}", text.trim_matches('\n'))
 }
 
-/// A code span: its fence is longer than any run of backticks inside, and a bar inside a table
-/// would end the cell.
-fn code(text: &str) -> String {
-    let text = quote::sentence(text).replace('|', "\\|");
+/// A code span in a table, where a bare bar would end the cell even so.
+pub(super) fn code_cell(text: &str) -> String {
+    code(text).replace('|', "\\|")
+}
+
+/// A code span: its fence is longer than any run of backticks inside.
+pub(super) fn code(text: &str) -> String {
+    let text = quote::sentence(text);
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest + 1);
     let pad = if longest > 0 { " " } else { "" };
@@ -152,7 +156,7 @@ fn code(text: &str) -> String {
 }
 
 /// Plain text that Markdown and HTML leave alone.
-fn cell(text: &str) -> String {
+pub(super) fn cell(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in quote::sentence(text).chars() {
         match c {
@@ -175,7 +179,7 @@ mod tests {
     #[test]
     fn nothing_in_a_name_acts_on_the_page() {
         assert_eq!(code("a`b``c"), "``` a`b``c ```");
-        assert_eq!(code("a|b"), "`a\\|b`");
+        assert_eq!((code("a|b"), code_cell("a|b")), ("`a|b`".into(), "`a\\|b`".into()));
         assert_eq!(cell("<b>*x*|"), "&lt;b>\\*x\\*\\|");
     }
 }

@@ -6,6 +6,7 @@
 mod classes;
 mod profile;
 mod cross;
+mod degenerate;
 mod csv;
 mod ids;
 mod inspection;
@@ -27,13 +28,17 @@ use std::str::FromStr;
 pub use classes::{ClassCount, ClassLine, ClassesPart, ScriptCount, is_emittable};
 pub use cross::{Cell, CrossPart, State, States};
 pub use csv::Csv;
+pub use degenerate::DegeneratePart;
 pub use ids::Ids;
 pub use inspection::inspection;
 pub use json::{Json, pretty};
 pub use markdown::Markdown;
 pub use profile::{CentroidPart, ClassNorms, GeometryPart, ProfilePart};
-pub use text::{Text, count, size};
-pub use verdict::{Basis, Check, Figures, Finding, Judged, Level, Outcome, Rule, Verdict};
+pub use text::{Text, called, count, size, some};
+pub use verdict::{
+    Basis, Check, Figures, Finding, Judged, Level, Outcome, Rule, SUMMARY_ROOM, Verdict,
+    VerdictFormat, summary,
+};
 
 /// The version of the JSON form; it changes when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 1;
@@ -61,6 +66,9 @@ pub struct Report {
     /// The numbers of all rows, where they were asked for, as the next.
     #[serde(default)]
     pub profile: Option<ProfilePart>,
+    /// The rows that are zero or not finite, where classes, numbers or they themselves were asked for.
+    #[serde(default)]
+    pub degenerate: Option<DegeneratePart>,
     /// Where the groups' vectors lie; `null` too where there is no group, or none that is finite.
     #[serde(default)]
     pub geometry: Option<GeometryPart>,
@@ -437,12 +445,16 @@ impl FromStr for Format {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let known = Self::ALL.iter().find(|(known, _)| *known == name);
-        known.map(|&(_, format)| format).ok_or_else(|| {
-            let names: Vec<&str> = Self::ALL.iter().map(|&(name, _)| name).collect();
-            format!("not one of {}", names.join(", "))
-        })
+        by_name(&Self::ALL, name)
     }
+}
+
+fn by_name<T: Copy>(all: &[(&str, T)], name: &str) -> Result<T, String> {
+    let known = all.iter().find(|(known, _)| *known == name);
+    known.map(|&(_, format)| format).ok_or_else(|| {
+        let names: Vec<&str> = all.iter().map(|&(name, _)| name).collect();
+        format!("not one of {}", names.join(", "))
+    })
 }
 
 #[cfg(test)]

@@ -290,6 +290,16 @@ pub(super) fn probed(probe: &ProbePart) -> String {
     format!("{prefix} bytes of each row, and {read} {rows} whole; so there is no matrix digest")
 }
 
+/// A row's id, its token and its class, in a few words.
+pub fn called(token: &Token) -> String {
+    let Token { row, text, .. } = token;
+    match token.class {
+        Some(Class::NoToken) => format!("{row} (no token)"),
+        Some(class) => format!("{row} {} ({})", quote::name(text), class.name()),
+        None => format!("{row} {}", quote::name(text)),
+    }
+}
+
 /// The members that the tokenizer can emit, where there are any: the first of them by name.
 pub(super) fn emittable(group: &GroupPart) -> Option<String> {
     const SHOWN: usize = 5;
@@ -297,13 +307,7 @@ pub(super) fn emittable(group: &GroupPart) -> Option<String> {
         return None;
     }
     let names = group.tokens.iter().filter(|token| group.emittable.contains(&token.row));
-    let mut shown: Vec<String> = names
-        .take(SHOWN)
-        .map(|token| {
-            let class = token.class.map_or("", |class| class.name());
-            format!("{} {} ({class})", token.row, quote::name(&token.text))
-        })
-        .collect();
+    let mut shown: Vec<String> = names.take(SHOWN).map(called).collect();
     let more = group.emittable.len() - shown.len();
     if more > 0 {
         shown.push(format!("{} more", count(more as u64)));
@@ -353,6 +357,11 @@ pub fn size(bytes: u64) -> String {
 
 fn percent(part: u64, whole: u64) -> String {
     if whole == 0 { "-".into() } else { format!("{:.2}%", 100.0 * part as f64 / whole as f64) }
+}
+
+/// A number and its noun.
+pub fn some(number: u64, noun: &str) -> String {
+    format!("{} {}", count(number), plural(usize::try_from(number).unwrap_or(usize::MAX), noun))
 }
 
 pub(super) fn plural(number: usize, noun: &str) -> String {

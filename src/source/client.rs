@@ -3,6 +3,7 @@
 //! Every request asks for `Accept-Encoding: identity`, because a compressed answer to a range
 //! request is a range of the wrong bytes. Redirects are never followed here.
 
+use super::limits::Limits;
 use super::options::Options;
 use super::retry::{self, Budget, Clock, Pace, Policy};
 use super::secret::{Secret, Sent};
@@ -32,6 +33,7 @@ struct Inner {
     /// Whether any server has answered.
     reached: AtomicBool,
     sent: Sent,
+    limits: Limits,
 }
 
 /// Tries after the first while no server has answered at all: then it is more likely that there is
@@ -92,6 +94,7 @@ impl Client {
             bytes: AtomicU64::new(0),
             reached: AtomicBool::new(false),
             sent: Sent::default(),
+            limits: Limits::default(),
         })))
     }
 
@@ -115,6 +118,7 @@ impl Client {
     ) -> Result<Response> {
         let mut budget = Budget::new();
         loop {
+            self.turn(url).await?;
             let failure = match self.send(&method, url, token, None).await {
                 Ok(mut answer) if retry::is_transient(answer.status().as_u16()) => {
                     self.discard(&mut answer).await;
@@ -125,6 +129,22 @@ impl Client {
             };
             self.wait_after(failure, &mut budget, url).await?;
         }
+    }
+
+    /// Waits as long as the server wants no request, by what it has said to others.
+    async fn turn(&self, url: &Url) -> Result<()> {
+        let Inner { limits, clock, policy, observer, .. } = self.0.as_ref();
+        let (origin, now) = (url.origin().ascii_serialization(), clock.now());
+        let Some(wait) = limits.closed(&origin, now) else { return Ok(()) };
+        if wait > policy.longest_wait || !limits.begin(now, wait, policy.waits) {
+            let wait = Some(wait.as_secs() + 1);
+            return Err(Error::RateLimited { url: self.shown(url), wait, request: None });
+        }
+        let why = "the server's limit of requests is used up";
+        observer.event(&Event::Waiting { duration: wait, why });
+        clock.sleep(wait).await;
+        limits.open(&origin);
+        Ok(())
     }
 
     /// Fetches a whole file of at most `limit` bytes that `answer` has begun to bring; asks again
@@ -237,6 +257,11 @@ impl Client {
         match tokio::time::timeout(self.0.policy.headers, request.send()).await {
             Ok(Ok(answer)) => {
                 self.0.reached.store(true, Relaxed);
+                let limit = Headers(answer.headers()).text(HeaderName::from_static("ratelimit"));
+                if let Some(wait) = limit.and_then(retry::exhausted) {
+                    let origin = url.origin().ascii_serialization();
+                    self.0.limits.close(origin, self.0.clock.now(), wait);
+                }
                 Ok(answer)
             }
             Ok(Err(e)) if is_tls(&e) => {
@@ -287,13 +312,27 @@ impl Client {
         if !self.0.reached.load(Relaxed) {
             policy.retries = policy.retries.min(FIRST_RETRIES);
         }
-        let wait = budget.next_wait(&policy, told, clock.now(), clock.random());
+        let (now, limits) = (clock.now(), &self.0.limits);
+        let origin = url.origin().ascii_serialization();
+        let limited = match &failure {
+            Failure::Refused { status, wait, .. } => {
+                *status == StatusCode::TOO_MANY_REQUESTS || wait.is_some()
+            }
+            _ => false,
+        };
+        let wait = budget
+            .next_wait(&policy, told, now, clock.random())
+            .filter(|&wait| !limited || limits.begin(now, wait, policy.waits));
         let Some(wait) = wait else {
+            if let Some(told) = told {
+                limits.close(origin, now, told);
+            }
             let shown = self.shown(url);
             return Err(match failure {
                 Failure::Refused { status, wait, request }
                     if status == StatusCode::TOO_MANY_REQUESTS
-                        || wait.is_some_and(|wait| wait > policy.longest_wait) =>
+                        || wait
+                            .is_some_and(|wait| wait > policy.longest_wait.min(policy.waits)) =>
                 {
                     Error::RateLimited { url: shown, wait: wait.map(|w| w.as_secs()), request }
                 }
@@ -302,6 +341,7 @@ impl Client {
         };
         self.0.observer.event(&Event::Waiting { duration: wait, why: &why });
         clock.sleep(wait).await;
+        limits.open(&origin);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ mod file;
 mod http;
 mod link;
 mod memory;
+mod limits;
 mod options;
 mod retry;
 mod secret;

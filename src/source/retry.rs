@@ -61,6 +61,8 @@ pub struct Policy {
     pub retries: u32,
     /// The longest wait that a server may ask for; a rate-limit window is 300 s.
     pub longest_wait: Duration,
+    /// All waits together that servers of limited requests may ask of one client.
+    pub waits: Duration,
     /// Time without a single new byte after which no further try is made.
     pub patience: Duration,
 }
@@ -75,6 +77,7 @@ impl Default for Policy {
             slow_for: Duration::from_secs(30),
             retries: 5,
             longest_wait: Duration::from_secs(310),
+            waits: Duration::MAX,
             patience: Duration::from_secs(900),
         }
     }
@@ -114,6 +117,12 @@ pub(crate) fn told_wait(
         }
     };
     Some(wait.saturating_add(Duration::from_secs(1)))
+}
+
+/// How long no request is wanted, by a `RateLimit` of which none remains.
+pub(super) fn exhausted(rate_limit: &str) -> Option<Duration> {
+    let (_, reset) = parse_rate_limit(rate_limit).filter(|&(remaining, _)| remaining == 0)?;
+    Some(Duration::from_secs(reset).saturating_add(Duration::from_secs(1)))
 }
 
 /// `"<bucket>";r=<remaining>;t=<seconds to reset>`, with spaces allowed around `;` and `=`.

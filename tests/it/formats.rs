@@ -29,6 +29,7 @@ fn a_json_report_reads_back_as_the_librarys_own() {
         names,
         [
             "classes",
+            "degenerate",
             "duplicates",
             "geometry",
             "matrix",

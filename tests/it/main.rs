@@ -27,6 +27,9 @@ mod probe;
 // What is sent over the wire when nothing goes wrong: which requests, to whom, for which bytes.
 mod requests;
 
+// The gate: policies, baselines, verdicts, and what it costs.
+mod check;
+
 // What is sent, and what comes of it, when something does go wrong.
 mod faults;
 
@@ -44,6 +47,13 @@ mod hostile;
 
 // The forms of a report, and where they are written.
 mod formats;
+
+// The forms of a verdict: each accepted by what reads it, whatever strangers wrote.
+mod renderings;
+
+// What is shipped for CI: the steps of the Action, the hook.
+#[cfg(unix)]
+mod shipped;
 
 // Runs that are told to stop, whose readers go away, whose files cannot be written.
 #[cfg(unix)]

@@ -62,7 +62,11 @@ fn what_a_server_says_back_of_secrets_is_not_shown() {
         let context = format!("{fault:?}");
         let repository = repository("tied").gated(Gating::Auto).token(TOKEN);
         let world = World::new(StandIn::builder().repository(repository).fault(fault.clone()));
-        for args in [&["org/tied", "-v", "--token", TOKEN][..], &["inspect", "org/tied", "-v"]] {
+        for args in [
+            &["org/tied", "-v", "--token", TOKEN][..],
+            &["inspect", "org/tied", "-v"],
+            &["check", "org/tied", "-v"],
+        ] {
             let mut command = world.command(args);
             let output = command.env("HF_TOKEN", TOKEN).output().unwrap();
             holds_none(&output, &context);
@@ -134,6 +138,14 @@ fn what_is_typed_into_the_wrong_place_is_not_repeated() {
                 .lines()
                 .filter(|line| !line.contains("127.0.0.1") || line.starts_with("error"));
             assert!(errors.filter(|line| line.starts_with("error: ")).count() == 1, "{said}");
+        }
+        for format in ["text", "json", "markdown", "sarif", "junit", "github"] {
+            let args = ["check", typed.as_str(), "--format", format, "-v", "--max-wait", "0"];
+            let mut command = world.command(&args);
+            command.env("https_proxy", "http://127.0.0.1:9").env("HF_HUB_ETAG_TIMEOUT", "1");
+            let output = command.env("no_proxy", "127.0.0.1").output().unwrap();
+            assert_eq!(output.status.code(), Some(2), "{args:?}");
+            holds_none(&output, &format!("{args:?}"));
         }
     });
     let mut command = world.command(&[&format!("--offline={TOKEN}")]);

@@ -3,12 +3,23 @@
 //! A [`Verdict`] holds a [`Check`] for each matrix that was to be judged, and each check its
 //! [`Finding`]s. Judging is not done here.
 
-use super::{MatrixPart, Tool, Transfer};
+mod words;
+mod text;
+mod markdown;
+mod sarif;
+mod junit;
+mod github;
+
+use super::{MatrixPart, Tool, Transfer, pretty};
 use crate::analysis::Digest;
 use crate::resolve::Origin;
 use crate::vocabulary::Token;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::io::{self, Write};
+use std::str::FromStr;
+
+pub use markdown::{SUMMARY_ROOM, summary};
 
 /// What came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -242,5 +253,64 @@ impl Outcome {
             Self::Fail => "fail",
             Self::Undecided => "undecided",
         }
+    }
+}
+
+impl Level {
+    /// Its name, as in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Note => "note",
+        }
+    }
+}
+
+/// The forms in which a verdict can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VerdictFormat {
+    /// For a reader at a terminal.
+    Text,
+    /// All of it.
+    Json,
+    /// For a comment on a pull request; not longer than one may be.
+    Markdown,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
+    /// JUnit's XML, which most CI systems read.
+    Junit,
+    /// Annotations of GitHub Actions.
+    Github,
+}
+
+impl VerdictFormat {
+    /// Every form, by its name.
+    pub const ALL: [(&'static str, Self); 6] = [
+        ("text", Self::Text),
+        ("json", Self::Json),
+        ("markdown", Self::Markdown),
+        ("sarif", Self::Sarif),
+        ("junit", Self::Junit),
+        ("github", Self::Github),
+    ];
+
+    /// Writes the verdict; `color` is for text alone.
+    pub fn render(self, verdict: &Verdict, color: bool, out: &mut dyn Write) -> io::Result<()> {
+        match self {
+            Self::Text => text::render(verdict, color, out),
+            Self::Json => pretty(verdict, out),
+            Self::Markdown => markdown::render(verdict, out),
+            Self::Sarif => sarif::render(verdict, out),
+            Self::Junit => junit::render(verdict, out),
+            Self::Github => github::render(verdict, out),
+        }
+    }
+}
+
+impl FromStr for VerdictFormat {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        super::by_name(&Self::ALL, name)
     }
 }
