@@ -71,6 +71,8 @@ pub mod vocabulary;
 pub mod report;
 // What a gate accepts, and what it says.
 pub mod policy;
+// What was found before, kept in a folder.
+pub mod store;
 // The steps, one under another.
 pub mod pipeline;
 // A Hub on loopback that behaves as the real one does.

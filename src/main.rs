@@ -7,7 +7,7 @@ mod cli;
 use clap::{CommandFactory as _, Parser as _};
 use cli::args::{Cli, Command, ModelArgs, RunArgs};
 use cli::output::STDOUT;
-use cli::{advice, check, demo, interrupt, memory, run};
+use cli::{advice, check, demo, interrupt, memory, run, store};
 use singularity_survey::error::{Error, Result};
 use singularity_survey::report::Outcome;
 use singularity_survey::vocabulary;
@@ -68,6 +68,7 @@ fn execute(cli: &Cli) -> Result<Outcome> {
         Some(Command::Check(args)) => {
             on_runtime(Some(&args.run), args.run.connections.get() == 1, check::check(args))
         }
+        Some(Command::Store(command)) => done(store::command(command)),
         Some(Command::Demo) => done(on_runtime(None, false, demo::demo())),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

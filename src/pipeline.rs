@@ -5,7 +5,7 @@
 
 use crate::analysis::{
     Both, Copies, Duplicates, Equality, Geometry, Grouping, PREFIX, Prefixes, Profile, RowProfile,
-    Suspects,
+    Special, Suspects,
 };
 use crate::checkpoint::{Checkpoint, Chosen};
 use crate::error::{Error, Result};
@@ -18,6 +18,7 @@ use crate::report::{
 use crate::resolve::{Hub, ModelSpec, Origin};
 use crate::scan::{Plan, rows_again, scan};
 use crate::source::{ByteSource, Client, Options};
+use crate::store::Store;
 use bytes::Bytes;
 use futures::future::{Either, select};
 use std::collections::BTreeMap;
@@ -32,11 +33,14 @@ use crate::vocabulary::Token;
 
 #[cfg(feature = "tokenizer")]
 mod naming;
+mod kept;
 mod place;
 mod sample;
+use kept::Keeper;
+pub use kept::Looked;
 #[cfg(feature = "tokenizer")]
 use naming::Naming;
-use place::config;
+use place::{Place, config};
 use sample::sample;
 
 /// Bytes of rows that are kept while a matrix is read, for the geometry of its groups. The vectors
@@ -131,19 +135,32 @@ pub struct Survey {
     options: Options,
     observer: Arc<dyn Observer>,
     client: OnceLock<Client>,
+    store: Option<Arc<Store>>,
 }
 
 impl Survey {
     /// A survey over this Hub. Nothing is sent, and no client built, before a model needs it.
     pub fn new(hub: Hub, options: Options) -> Self {
         let observer = Arc::clone(&options.observer);
-        Self { hub, options, observer, client: OnceLock::new() }
+        Self { hub, options, observer, client: OnceLock::new(), store: None }
     }
 
     /// Goes from a model's name to its matrices, reading nothing but headers and small files; and a
     /// few rows, where a flag says of a stored head that it is the input embedding.
     pub async fn prepare(&self, job: &Job) -> Result<Prepared> {
         let spent = Spent::until_now(self.client.get());
+        let place = self.place(&job.model, job.file.as_deref())?;
+        self.prepare_at(job, &place, None, spent).await
+    }
+
+    /// The same of a place whose configuration may be known already, with the warnings about it.
+    async fn prepare_at(
+        &self,
+        job: &Job,
+        place: &Place,
+        known: Option<(Config, Vec<String>)>,
+        spent: Spent,
+    ) -> Result<Prepared> {
         let warnings = Mutex::new(Vec::new());
         let warn = |message: String| {
             self.observer.event(&Event::Warning { message: &message });
@@ -151,12 +168,19 @@ impl Survey {
         };
 
         // The first answer pins the revision for all that follow.
-        let place = self.place(&job.model, job.file.as_deref())?;
         let mut of_config = |message| warn(message);
-        let config = config(&place, &mut of_config);
+        let config = async {
+            match known {
+                None => config(place, &mut of_config).await,
+                Some((config, told)) => {
+                    told.into_iter().for_each(of_config);
+                    Ok(config)
+                }
+            }
+        };
         let files = async {
             #[cfg(feature = "tokenizer")]
-            let naming = Naming::start(self, job, &place)?;
+            let naming = Naming::start(self, job, place)?;
             #[cfg(not(feature = "tokenizer"))]
             let naming = ();
             let chosen = Chosen {
@@ -193,6 +217,8 @@ impl Survey {
             classes: job.classes,
             profile: job.profile,
             degenerate: job.degenerate || job.profile || job.classes,
+            store: self.store.clone(),
+            keeper: None,
             probe: job.probe,
             states: Mutex::default(),
             connections: job.connections,
@@ -302,6 +328,8 @@ pub struct Prepared {
     profile: bool,
     degenerate: bool,
     probe: bool,
+    store: Option<Arc<Store>>,
+    keeper: Option<Keeper>,
     states: Mutex<BTreeMap<Role, States>>,
     connections: NonZeroUsize,
     threads: NonZeroUsize,
@@ -318,9 +346,14 @@ pub type Namer = Box<dyn Fn(u64) -> Token + Send + Sync>;
 /// What was found in one matrix.
 struct Found {
     found: Grouping,
+    special: Option<Special>,
     profile: Option<RowProfile>,
     placed: Placed,
     probe: Option<ProbePart>,
+    /// Whether it was found before, and nothing read.
+    stored: bool,
+    /// Why it cannot be kept.
+    warning: Option<String>,
 }
 
 /// Where the groups' vectors lie.
@@ -342,6 +375,17 @@ impl Spent {
     fn until_now(client: Option<&Client>) -> Self {
         let (requests, bytes) = client.map_or((0, 0), |c| (c.requests(), c.bytes()));
         Self { requests, bytes, since: Instant::now() }
+    }
+
+    /// What was spent since.
+    fn since(&self, client: Option<&Client>) -> Transfer {
+        let now = Self::until_now(client);
+        Transfer {
+            requests: now.requests - self.requests,
+            bytes: now.bytes - self.bytes,
+            seconds: (now.since - self.since).as_secs_f64(),
+            ..Transfer::default()
+        }
     }
 }
 
@@ -426,15 +470,20 @@ impl Prepared {
             }
         };
         #[cfg(feature = "tokenizer")]
-        let (Found { found, profile, placed, probe }, (vocabulary, classes)) = {
+        let (found, (vocabulary, classes)) = {
             // Rows are classed while they come.
             let named = self.named(matrix.rows, &mut warnings);
             futures::try_join!(found, named)?
         };
         #[cfg(not(feature = "tokenizer"))]
-        let Found { found, profile, placed, probe } = found.await?;
+        let found = found.await?;
+        let Found { found, special, profile, placed, probe, stored, warning } = found;
+        if let Some(message) = warning {
+            self.observer.event(&Event::Warning { message: &message });
+            warnings.push(message);
+        }
         let shown = profile.as_ref().filter(|_| self.profile);
-        let zero = profile.as_ref().map_or(&[][..], |profile| &profile.zero);
+        let zero = special.as_ref().map_or(&[][..], |special| &special.zero);
         if self.matrices.len() > 1 {
             let states = States::new(&found, zero);
             self.states().insert(matrix.role, states);
@@ -466,10 +515,10 @@ impl Prepared {
         if let Some(profile) = shown {
             duplicates = duplicates.measured(profile, &placed.from_centroid);
         }
-        let degenerate = profile
+        let degenerate = special
             .as_ref()
             .filter(|_| self.degenerate)
-            .map(|profile| DegeneratePart::new(profile, &found, token));
+            .map(|special| DegeneratePart::new(special, &found, token));
         let by_class = classes.as_ref().map(|part: &ClassesPart| &part.rows);
         Ok(Report {
             schema: SCHEMA,
@@ -485,7 +534,7 @@ impl Prepared {
             classes,
             matrix_digest: found.matrix_digest,
             probe,
-            transfer: self.transfer(),
+            transfer: Transfer { stored, ..self.transfer() },
         })
     }
 
@@ -507,9 +556,14 @@ impl Prepared {
         Ok((vocabulary, classes))
     }
 
-    /// Reads every row, once.
+    /// Reads every row, once; unless the same bytes were read before.
     async fn read(&self, number: usize) -> Result<Found> {
         let (matrix, sources) = &self.matrices[number];
+        // Where two matrices are held against each other, it tells which rows are zero.
+        let measured = self.degenerate || self.matrices.len() > 1;
+        if let Some(found) = self.found_before(matrix, sources, measured).await {
+            return Ok(found);
+        }
         let plan = self.plan(matrix, sources);
         let observer = Arc::clone(&self.observer);
         let duplicates = Duplicates::new(
@@ -518,8 +572,6 @@ impl Prepared {
             self.equality,
             Arc::clone(&observer),
         )?;
-        // Where two matrices are held against each other, it tells which rows are zero.
-        let measured = self.degenerate || self.matrices.len() > 1;
         let (copies, profile) = match measured {
             true => {
                 let profile = Profile::new(matrix.rows, matrix.columns, &matrix.dtype)?;
@@ -535,7 +587,11 @@ impl Prepared {
             }
             _ => Placed::default(),
         };
-        Ok(Found { found, profile, placed, probe: None })
+        let special = profile.as_ref().map(|profile| profile.special.clone());
+        let (probe, stored, warning) = (None, false, None);
+        let mut found = Found { found, special, profile, placed, probe, stored, warning };
+        found.warning = self.keep_found(matrix, sources, &found).await;
+        Ok(found)
     }
 
     /// Reads the first bytes of every row, and those rows whole of which that does not say that they
@@ -566,7 +622,9 @@ impl Prepared {
         let second = Suspects::new(matrix.rows, suspects, Arc::clone(&self.observer));
         let found = scan(sources, matrix, &plan, second, observer).await?;
         let probe = Some(ProbePart { prefix_bytes: PREFIX as u64, rows_read });
-        Ok(Found { found, profile: None, placed: Placed::default(), probe })
+        let placed = Placed::default();
+        let (special, profile, stored, warning) = (None, None, false, None);
+        Ok(Found { found, special, profile, placed, probe, stored, warning })
     }
 
     /// The vectors of the largest groups: how far apart they are, and from the mean of all rows.
@@ -628,15 +686,10 @@ impl Prepared {
     /// What was spent since the last report.
     pub fn transfer(&self) -> Transfer {
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Spent::until_now(self.client.as_ref());
-        let transfer = Transfer {
-            requests: now.requests - spent.requests,
-            bytes: now.bytes - spent.bytes,
-            seconds: (now.since - spent.since).as_secs_f64(),
-            checkpoint_bytes: self.checkpoint_bytes,
-        };
-        *spent = now;
-        transfer
+        let client = self.client.as_ref();
+        let transfer = spent.since(client);
+        *spent = Spent::until_now(client);
+        Transfer { checkpoint_bytes: self.checkpoint_bytes, ..transfer }
     }
 }
 

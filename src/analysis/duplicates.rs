@@ -13,12 +13,13 @@ use crate::error::{Error, Result};
 use crate::observe::{Event, Observer};
 use crate::rows::RowBlock;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{HashMap, TryReserveError};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Two or more rows that are equal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
     /// BLAKE3 of a member's bytes; under equality of values with −0 rewritten as +0.
     pub digest: Digest,
@@ -27,7 +28,7 @@ pub struct Group {
 }
 
 /// What was found among the rows of one matrix.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grouping {
     /// Rows of the matrix.
     pub rows: u64,

@@ -15,7 +15,7 @@ pub use duplicates::{Copies, Duplicates, Group, Grouping};
 pub use equality::Equality;
 pub use geometry::{Centre, Geometry, MAX_VECTORS};
 pub use probe::{PREFIX, Prefixes, Suspects};
-pub use profile::{Histogram, NEAR_ZERO, NormSummary, Profile, Reach, RowProfile};
+pub use profile::{Histogram, NEAR_ZERO, NormSummary, Profile, Reach, RowProfile, Special};
 pub use spread::Spread;
 
 use crate::error::Result;

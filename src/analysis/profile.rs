@@ -84,6 +84,19 @@ impl Reach {
     }
 }
 
+/// The rows that are unlike others, each list ascending.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Special {
+    /// Rows whose every element is +0 or −0.
+    pub zero: Vec<u64>,
+    /// Other rows whose every element's magnitude is at most [`NEAR_ZERO`].
+    pub near_zero: Vec<u64>,
+    /// Rows that hold a NaN.
+    pub nan: Vec<u64>,
+    /// Rows that hold an infinity; they may hold a NaN as well.
+    pub infinite: Vec<u64>,
+}
+
 /// What was found about the lengths of one matrix's rows.
 ///
 /// A row is finite if its norm is. One that holds a NaN or an infinity is not, nor is one of F64 whose
@@ -93,14 +106,8 @@ pub struct RowProfile {
     /// The L2 norm of each row: NaN for one that holds a NaN, else infinite for one that holds an
     /// infinity.
     pub norms: Vec<f64>,
-    /// Rows whose every element is +0 or −0, ascending.
-    pub zero: Vec<u64>,
-    /// Other rows whose every element's magnitude is at most [`NEAR_ZERO`], ascending.
-    pub near_zero: Vec<u64>,
-    /// Rows that hold a NaN, ascending.
-    pub nan: Vec<u64>,
-    /// Rows that hold an infinity, ascending; they may hold a NaN as well.
-    pub infinite: Vec<u64>,
+    /// The rows that are unlike others.
+    pub special: Special,
     /// The mean of the finite rows; of complex numbers the real and the imaginary parts in turn.
     /// Empty if no row is finite, or if their sum is beyond the largest `f64`.
     pub centroid: Vec<f64>,
@@ -180,15 +187,6 @@ struct Store {
     waiting: BTreeMap<u64, Vec<u8>>,
     /// Sums over 2^level tiles whose neighbours' are not known, by level and place.
     merged: BTreeMap<(u32, u64), Sums>,
-}
-
-/// The rows that are unlike others.
-#[derive(Default)]
-struct Special {
-    zero: Vec<u64>,
-    near_zero: Vec<u64>,
-    nan: Vec<u64>,
-    infinite: Vec<u64>,
 }
 
 impl Special {
@@ -449,12 +447,12 @@ impl Analysis for Profile {
                 centroid.clear();
             }
         }
-        let Special { mut zero, mut near_zero, mut nan, mut infinite } =
-            std::mem::take(&mut store.special);
-        for rows in [&mut zero, &mut near_zero, &mut nan, &mut infinite] {
+        let mut special = std::mem::take(&mut store.special);
+        let Special { zero, near_zero, nan, infinite } = &mut special;
+        for rows in [zero, near_zero, nan, infinite] {
             rows.sort_unstable();
         }
-        Ok(RowProfile { norms, zero, near_zero, nan, infinite, centroid, finite_rows })
+        Ok(RowProfile { norms, special, centroid, finite_rows })
     }
 }
 
@@ -489,7 +487,10 @@ mod tests {
     /// The bits of everything that was found.
     fn bits(found: &RowProfile) -> (Vec<u64>, Vec<u64>, [Vec<u64>; 4], u64) {
         let of = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect();
-        let lists = [&found.zero, &found.near_zero, &found.nan, &found.infinite].map(Clone::clone);
+        let lists = {
+            let Special { zero, near_zero, nan, infinite } = found.special.clone();
+            [zero, near_zero, nan, infinite]
+        };
         (of(&found.norms), of(&found.centroid), lists, found.finite_rows)
     }
 
@@ -590,10 +591,10 @@ mod tests {
             [5e-324, 0.0, 0.0],
         ];
         let found = of_f64(3, rows.as_flattened());
-        assert_eq!(found.zero, [0]);
-        assert_eq!(found.near_zero, [1, 3, 8]);
-        assert_eq!(found.nan, [5, 7]);
-        assert_eq!(found.infinite, [6, 7]);
+        assert_eq!(found.special.zero, [0]);
+        assert_eq!(found.special.near_zero, [1, 3, 8]);
+        assert_eq!(found.special.nan, [5, 7]);
+        assert_eq!(found.special.infinite, [6, 7]);
         assert_eq!(found.finite_rows, 6);
         assert_eq!(found.norms[2], 13.0);
         assert!(found.norms[5].is_nan() && found.norms[6] == f64::INFINITY);
@@ -612,7 +613,7 @@ mod tests {
         assert!(found.norms[2] > 0.0);
         let found = of_f64(2, &[f64::MAX, f64::MAX, 1.0, 1.0]);
         assert_eq!((found.norms[0], found.finite_rows), (f64::INFINITY, 1));
-        assert_eq!((found.infinite.len(), &found.centroid[..]), (0, &[1.0, 1.0][..]));
+        assert_eq!((found.special.infinite.len(), &found.centroid[..]), (0, &[1.0, 1.0][..]));
         let row: Vec<u8> = [f32::MAX; 100].iter().flat_map(|v| v.to_le_bytes()).collect();
         let found = profile(Dtype::F32, 100, &row);
         assert!(close(found.norms[0], f64::from(f32::MAX) * 10.0));

@@ -30,6 +30,9 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Judge models by a policy and a baseline: exit code 0 pass, 1 fail, 2 not decided
     Check(CheckArgs),
+    /// List or prune what checks have kept
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Scan a small model over HTTP from a stand-in Hub inside the process; needs no network
     Demo,
     /// Print a shell's completion script
@@ -90,6 +93,10 @@ pub(crate) struct ScanArgs {
     /// Class every row, not the members of groups alone; needs a tokenizer
     #[arg(long, conflicts_with = "no_tokenizer")]
     pub(crate) classes: bool,
+
+    /// Keep what is found in the store, and read no weights again that were
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    pub(crate) store: Option<Option<PathBuf>>,
 
     /// With --format ids: list the rows of this class in place of members (repeatable)
     #[arg(long = "class", value_name = "CLASS", value_parser = class_parser(),
@@ -158,7 +165,51 @@ pub(crate) struct CheckArgs {
     pub(crate) output: Vec<OutputArg<VerdictFormat>>,
 
     #[command(flatten)]
+    pub(crate) store: StoreArgs,
+
+    #[command(flatten)]
     pub(crate) run: RunArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreArgs {
+    /// Keep what is found in this folder, and read nothing again that was [default:
+    /// $SINGULARITY_SURVEY_STORE, else a folder in the user's cache]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) store: Option<PathBuf>,
+
+    /// Keep nothing, and read everything
+    #[arg(long, conflicts_with = "store")]
+    pub(crate) no_store: bool,
+}
+
+/// What is done with the store.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// List what is kept
+    List {
+        /// The store [default: as for check]
+        #[arg(long, value_name = "DIR")]
+        store: Option<PathBuf>,
+
+        /// List as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Throw away what is damaged or of another version, and what is too old or too much
+    Prune {
+        /// The store [default: as for check]
+        #[arg(long, value_name = "DIR")]
+        store: Option<PathBuf>,
+
+        /// What was written more than so many days ago; 0 is everything
+        #[arg(long, value_name = "DAYS")]
+        older_than: Option<u32>,
+
+        /// The oldest, until so many bytes are left
+        #[arg(long, value_name = "BYTES")]
+        max_size: Option<u64>,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -4,12 +4,13 @@ use super::args::{CheckArgs, OutputArg};
 use super::output::OutputFile;
 use super::progress::{Progress, Told};
 use super::run::{self, All};
+use super::store::with_store;
 use super::target::{Found, Target, whole};
 use super::{advice, environment, init};
 use singularity_survey::analysis::Equality;
 use singularity_survey::error::{Error, Result};
 use singularity_survey::observe::{Event, Observer};
-use singularity_survey::pipeline::{Job, Prepared, Survey};
+use singularity_survey::pipeline::{Job, Looked, Prepared, Survey};
 use singularity_survey::policy::{Baseline, Case, Live, MAX_REPORT, Sight, judge, read, stopped};
 use singularity_survey::report::{
     Basis, Check, Finding, Json, MatrixPart, Outcome, Render as _, Report, Reports, SUMMARY_ROOM,
@@ -84,7 +85,8 @@ impl<'a> Desk<'a> {
             http.policy.longest_wait = Duration::from_secs(seconds);
             http.policy.waits = http.policy.longest_wait;
         }
-        Self { args, survey: Survey::new(hub.clone(), http), hub, progress }
+        let survey = with_store(Survey::new(hub.clone(), http), &args.store);
+        Self { args, survey, hub, progress }
     }
 
     /// The checks of one model. What cannot be read is a check that was not decided.
@@ -96,14 +98,18 @@ impl<'a> Desk<'a> {
                 Err(error) => Ok(vec![undecided(&target.name, &error)]),
             };
         }
-        let mut prepared = match async { self.survey.prepare(&job?).await }.await {
-            Ok(prepared) => prepared,
+        let mut prepared = match async { self.survey.look(&job?).await }.await {
+            Ok(Looked::Kept(reports)) => {
+                let judged = reports.reports.iter().map(|report| self.kept(target, report));
+                return Ok(judged.collect());
+            }
+            Ok(Looked::Unread(prepared)) => *prepared,
             Err(error) => return Ok(vec![undecided(&target.name, &error)]),
         };
         let parts: Vec<MatrixPart> = prepared.matrices().map(MatrixPart::from).collect();
-        let mut checks = Vec::new();
+        let (mut checks, mut reports) = (Vec::new(), Vec::new());
         for (number, part) in parts.into_iter().enumerate() {
-            let check = self.matrix(target, &mut prepared, number, &part).await;
+            let check = self.matrix(target, &mut prepared, number, &part, &mut reports).await;
             checks.push(check.unwrap_or_else(|error| Check {
                 model: Some(prepared.origin().clone()),
                 matrix: Some(part),
@@ -112,7 +118,28 @@ impl<'a> Desk<'a> {
                 ..undecided(&target.name, &error)
             }));
         }
+        // What was stopped or failed is not known.
+        if reports.len() == checks.len() {
+            let warning = prepared.keep(&Reports::from(reports)).await;
+            let told = |check: &Check| check.warnings.last() == warning.as_ref();
+            if let Some(check) = checks.last_mut().filter(|check| !told(check)) {
+                check.warnings.extend(warning.clone());
+            }
+        }
         Ok(checks)
+    }
+
+    /// The check of a matrix that has not changed since it was read.
+    fn kept(&self, target: &Target, report: &Report) -> Check {
+        let baseline = target.baseline.as_deref();
+        let baseline = baseline.map(|path| of_file(path, &report.model, &report.matrix));
+        match baseline.transpose() {
+            Ok(baseline) => {
+                let rules = &target.entry.rules;
+                judge(&target.name, report, rules, baseline.as_ref(), Basis::Store)
+            }
+            Err(error) => undecided(&target.name, &error),
+        }
     }
 
     async fn matrix(
@@ -121,6 +148,7 @@ impl<'a> Desk<'a> {
         prepared: &mut Prepared,
         number: usize,
         part: &MatrixPart,
+        reports: &mut Vec<Report>,
     ) -> Result<Check> {
         let baseline = target.baseline.as_deref();
         let baseline = baseline.map(|path| of_file(path, prepared.origin(), part)).transpose()?;
@@ -132,7 +160,10 @@ impl<'a> Desk<'a> {
                 Ended::Stopped(check) => return Ok(*check),
             },
         };
-        Ok(judge(&target.name, &report, &target.entry.rules, baseline, Basis::Read))
+        let basis = if report.transfer.stored { Basis::Store } else { Basis::Read };
+        let check = judge(&target.name, &report, &target.entry.rules, baseline, basis);
+        reports.push(report);
+        Ok(check)
     }
 
     /// Reads a matrix until its verdict is certain.

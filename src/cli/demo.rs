@@ -98,7 +98,7 @@ pub(crate) async fn demo() -> Result<()> {
 async fn gate(at: Hub) -> Result<()> {
     let [before, after] = RESIZED.map(|(name, _)| name);
     run::to_stdout(|out| writeln!(out, "\n$ singularity-survey check {before} {after}"))?;
-    let cli = Cli::try_parse_from(["", "check", before, after])
+    let cli = Cli::try_parse_from(["", "check", "--no-store", before, after])
         .map_err(|e| Error::Usage { what: e.to_string() })?;
     if let Some(Command::Check(args)) = &cli.command {
         // It is there to fail.

@@ -123,3 +123,12 @@ pub(crate) fn no_bars() -> bool {
 pub(crate) fn no_color() -> bool {
     variable("NO_COLOR").is_some() || variable("TERM").is_some_and(|term| term == "dumb")
 }
+
+/// Where checks keep what they find, unless an empty variable says that they should not.
+pub(crate) fn store() -> Option<PathBuf> {
+    match env::var_os("SINGULARITY_SURVEY_STORE") {
+        Some(folder) if folder.is_empty() => None,
+        Some(folder) => Some(folder.into()),
+        None => Some(dirs::cache_dir()?.join(env!("CARGO_PKG_NAME"))),
+    }
+}

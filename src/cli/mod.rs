@@ -12,5 +12,6 @@ pub(crate) mod memory;
 pub(crate) mod output;
 mod progress;
 pub(crate) mod run;
+pub(crate) mod store;
 mod stream;
 pub(crate) mod target;

@@ -3,6 +3,7 @@
 use super::args::{InspectArgs, InspectFormat, MatrixArg, ModelArgs, ScanArgs};
 use super::output::{OutputFile, STDOUT};
 use super::progress::{Progress, Told};
+use super::store::with_named;
 use super::stream::{Line, Stream};
 use super::{advice, environment};
 use singularity_survey::error::{Error, Result};
@@ -58,7 +59,7 @@ pub(crate) async fn scan_on(args: &ScanArgs, hub: Hub, mut http: Options) -> Res
     }
     http.observer = Arc::new(All(observers));
 
-    let survey = Survey::new(hub, http);
+    let survey = with_named(Survey::new(hub, http), args.store.as_ref())?;
     let reports = match &stream {
         None => reports(&survey, &job, None).await,
         Some(stream) => tokio::select! {

@@ -1,6 +1,6 @@
 //! Rows that hold no direction: zero throughout, or not finite.
 
-use crate::analysis::{Grouping, RowProfile};
+use crate::analysis::{Grouping, Special};
 use crate::vocabulary::Token;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -20,17 +20,13 @@ pub struct DegeneratePart {
 
 impl DegeneratePart {
     /// Names the rows; the names of a group's members are with the group.
-    pub fn new(
-        profile: &RowProfile,
-        found: &Grouping,
-        token: Option<&dyn Fn(u64) -> Token>,
-    ) -> Self {
+    pub fn new(special: &Special, found: &Grouping, token: Option<&dyn Fn(u64) -> Token>) -> Self {
         let members: HashSet<u64> =
             found.groups.iter().flat_map(|group| group.rows.iter().copied()).collect();
         let mut part = Self {
-            zero: profile.zero.clone(),
-            nan: profile.nan.clone(),
-            infinite: profile.infinite.clone(),
+            zero: special.zero.clone(),
+            nan: special.nan.clone(),
+            infinite: special.infinite.clone(),
             tokens: Vec::new(),
         };
         let mut alone: Vec<u64> = part.zero.iter().copied().chain(part.non_finite()).collect();

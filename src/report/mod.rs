@@ -315,6 +315,9 @@ pub struct Transfer {
     /// Bytes of all weights of the checkpoint, where an index or the only file tells.
     #[serde(default)]
     pub checkpoint_bytes: Option<u64>,
+    /// Whether the rows were read in an earlier run, and what was found was kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stored: bool,
 }
 
 impl DuplicatesPart {

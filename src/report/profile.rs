@@ -74,11 +74,11 @@ impl ProfilePart {
             norms: found.whole(),
             histogram: found.histogram(BINS),
             classes: classes.into_iter().flatten().filter_map(of_class).collect(),
-            zero: found.zero.clone(),
-            near_zero: found.near_zero.clone(),
+            zero: found.special.zero.clone(),
+            near_zero: found.special.near_zero.clone(),
             near_zero_threshold: NEAR_ZERO,
-            nan: found.nan.clone(),
-            infinite: found.infinite.clone(),
+            nan: found.special.nan.clone(),
+            infinite: found.special.infinite.clone(),
             centroid: found
                 .centroid_reach()
                 .map(|reach| CentroidPart { reach, vector: found.centroid.clone() }),

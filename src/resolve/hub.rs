@@ -7,7 +7,7 @@
 
 use super::cache::{self, Cache, Cached};
 use super::hops::{self, Landing};
-use super::{Origin, Place, Snapshot};
+use super::{Content, Origin, Place, Snapshot};
 use crate::error::{Error, Result};
 use crate::source::{
     ByteSource, Client, FileSource, Headers, HttpSource, Identity, Link, Relink, Secret,
@@ -17,9 +17,9 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, Response, StatusCode, Url, header};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -83,6 +83,18 @@ struct Repository {
     commit: OnceLock<String>,
     /// Told when it is.
     told: Notify,
+    /// What is known of the content of the files that were asked for.
+    asked_for: Mutex<BTreeMap<String, Known>>,
+}
+
+/// What is known of a file's content.
+enum Known {
+    /// Nothing, or it is not over yet.
+    Nothing,
+    /// There is no such file.
+    Absent,
+    /// What identifies it.
+    Id(String),
 }
 
 impl HubSnapshot {
@@ -105,8 +117,13 @@ impl HubSnapshot {
         }
         let client = if hub.offline { None } else { Some(client()?) };
         let commit = known.map(OnceLock::from).unwrap_or_default();
-        let told = Notify::new();
-        Ok(Self(Arc::new(Repository { hub, client, cache, id, revision, commit, told })))
+        let (told, asked_for) = (Notify::new(), Mutex::default());
+        Ok(Self(Arc::new(Repository { hub, client, cache, id, revision, commit, told, asked_for })))
+    }
+
+    fn asks_for(&self, file: &str, known: Known) {
+        let mut asked_for = self.0.asked_for.lock().unwrap_or_else(PoisonError::into_inner);
+        asked_for.insert(file.to_owned(), known);
     }
 
     fn commit(&self) -> Option<&str> {
@@ -163,6 +180,7 @@ impl HubSnapshot {
         };
         let token = |url: &Url| self.token_for(url);
         let url = self.resolve_url(file)?;
+        self.asks_for(file, Known::Nothing);
         let landing = hops::follow(client, method, url, &token, &mut enough).await?;
         if let Landing::Answer(answer) = &landing {
             // An ETag of another host's own is not the one that the Hub knows the file by.
@@ -175,12 +193,20 @@ impl HubSnapshot {
             }
         }
         self.pin(file, &identity)?;
-        match landing {
+        let found = match landing {
             Landing::Answer(answer) if answer.status() != StatusCode::OK => {
-                self.refusal(answer, file, weights).await.map(|kept| kept.map(|a| (a, identity)))
+                self.refusal(answer, file, weights).await?.map(|answer| (answer, identity))
             }
-            landing => Ok(Some((landing, identity))),
+            landing => Some((landing, identity)),
+        };
+        match &found {
+            None => self.asks_for(file, Known::Absent),
+            Some((_, Identity { content: Some(id), .. })) => {
+                self.asks_for(file, Known::Id(id.clone()));
+            }
+            Some(_) => {}
         }
+        Ok(found)
     }
 
     /// Remembers the commit of the first answer, and holds every later one against it.
@@ -280,13 +306,13 @@ impl HubSnapshot {
         client.whole(answer, token.as_ref(), limit).await.map(Some)
     }
 
-    /// The names that the Hub lists, or none if it does not answer.
-    async fn list_remote(&self) -> Option<Vec<String>> {
-        /// Listings are for messages: no more is read than the largest repositories need.
+    /// What the Hub lists, or nothing if it does not answer.
+    async fn list_remote(&self, query: &str) -> Option<Vec<Sibling>> {
+        /// No more is read than the largest repositories need.
         const LIMIT: u64 = 32 << 20;
         let client = self.0.client.as_ref()?;
         let revision = utf8_percent_encode(self.commit().unwrap_or(&self.0.revision), ENCODED);
-        let url = self.url(&format!("api/models/{}/revision/{revision}", self.0.id)).ok()?;
+        let url = self.url(&format!("api/models/{}/revision/{revision}{query}", self.0.id)).ok()?;
         let token = |url: &Url| self.token_for(url);
         let landing = hops::follow(client, Method::GET, url, &token, &mut |_| false).await.ok()?;
         let Landing::Answer(answer) = landing else {
@@ -297,19 +323,31 @@ impl HubSnapshot {
         }
         let body = client.whole(answer, None, LIMIT).await.ok()?;
         let info: ModelInfo = serde_json::from_slice(&body).ok()?;
-        Some(info.siblings.into_iter().map(|sibling| sibling.rfilename).collect())
+        // At the commit that was asked for, and at no other.
+        let same = self.commit().zip(info.sha.as_deref()).is_none_or(|(own, sha)| own == sha);
+        same.then_some(info.siblings)
     }
 }
 
 /// The part of `/api/models/{id}` that names files.
 #[derive(serde::Deserialize)]
 struct ModelInfo {
+    sha: Option<String>,
     siblings: Vec<Sibling>,
 }
 
+/// A file; all but its name is told if that is asked for.
 #[derive(serde::Deserialize)]
 struct Sibling {
     rfilename: String,
+    #[serde(rename = "blobId")]
+    blob_id: Option<String>,
+    lfs: Option<Lfs>,
+}
+
+#[derive(serde::Deserialize)]
+struct Lfs {
+    sha256: Option<String>,
 }
 
 impl Identity {
@@ -328,7 +366,11 @@ impl Identity {
         let commit = headers.text("x-repo-commit").filter(|commit| cache::is_commit(commit));
         set(&mut self.commit, commit);
         let own_etag = headers.text(header::ETAG).filter(|_| own);
-        set(&mut self.etag, headers.text("x-linked-etag").or(own_etag).map(strong));
+        let linked = headers.text("x-linked-etag");
+        set(&mut self.etag, linked.or(own_etag).map(strong));
+        set(&mut self.content, linked.or(own_etag).and_then(content));
+        // Only the Hub's own word for what lies apart from it; a server's own ETag may be anything.
+        set(&mut self.sha256, linked.and_then(content).filter(|id| id.len() == 64));
         if let Some(size) = headers.text("x-linked-size").and_then(|text| text.parse().ok()) {
             self.size = Some(size);
         }
@@ -338,6 +380,13 @@ impl Identity {
 /// An ETag without its weakness mark and quotes, as the official clients compare them.
 fn strong(etag: &str) -> &str {
     etag.trim_start_matches("W/").trim_matches('"')
+}
+
+/// What identifies the content, of an ETag that does: a git object's id or a SHA-256, and not weak.
+fn content(etag: &str) -> Option<&str> {
+    let id = etag.strip_prefix('"').and_then(|etag| etag.strip_suffix('"')).unwrap_or(etag);
+    let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    (matches!(id.len(), 40 | 64) && id.chars().all(hex)).then_some(id)
 }
 
 /// How long a signed link is good for: its `Expires` against the server's own clock, since the
@@ -374,8 +423,34 @@ impl Snapshot for HubSnapshot {
         })
     }
 
+    fn asked_for(&self) -> Option<Content> {
+        let asked_for = self.0.asked_for.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = |(file, known): (&String, &Known)| match known {
+            Known::Nothing => None,
+            Known::Absent => Some((file.clone(), None)),
+            Known::Id(id) => Some((file.clone(), Some(id.clone()))),
+        };
+        asked_for.iter().map(known).collect()
+    }
+
+    fn contents(&self) -> BoxFuture<'_, Option<Content>> {
+        Box::pin(async {
+            let files = self.list_remote("?blobs=true").await?;
+            let id = |file: Sibling| {
+                // Of a large file git knows a text in its place.
+                let id = match file.lfs {
+                    Some(lfs) => lfs.sha256,
+                    None => file.blob_id,
+                };
+                Some((file.rfilename, Some(content(&id?)?.to_owned())))
+            };
+            files.into_iter().map(id).collect()
+        })
+    }
+
     fn open<'a>(&'a self, file: &'a str) -> BoxFuture<'a, Result<Option<Arc<dyn ByteSource>>>> {
         Box::pin(async move {
+            self.asks_for(file, Known::Nothing);
             match self.cached(file) {
                 Cached::At(path) => {
                     Ok(FileSource::open(&path)?.map(|s| Arc::new(s) as Arc<dyn ByteSource>))
@@ -388,6 +463,7 @@ impl Snapshot for HubSnapshot {
 
     fn read<'a>(&'a self, file: &'a str, limit: u64) -> BoxFuture<'a, Result<Option<Bytes>>> {
         Box::pin(async move {
+            self.asks_for(file, Known::Nothing);
             match self.cached(file) {
                 Cached::At(path) => match FileSource::open(&path)? {
                     Some(source) => Ok(Some(read_whole(&source, limit).await?)),
@@ -401,8 +477,10 @@ impl Snapshot for HubSnapshot {
 
     fn list(&self) -> BoxFuture<'_, Vec<String>> {
         Box::pin(async {
-            let remote = self.list_remote().await;
-            remote.unwrap_or_else(|| match (&self.0.cache, self.commit()) {
+            let remote = self.list_remote("").await;
+            let names =
+                |files: Vec<Sibling>| files.into_iter().map(|file| file.rfilename).collect();
+            remote.map(names).unwrap_or_else(|| match (&self.0.cache, self.commit()) {
                 (Some(cache), Some(commit)) => cache.list(commit),
                 _ => Vec::new(),
             })
@@ -452,5 +530,22 @@ mod tests {
         assert_eq!(life("?Expires=784112077&Signature=s"), Some(Duration::from_secs(300)));
         assert_eq!(life("?Expires=soon"), Some(LIFETIME));
         assert_eq!(life(""), None);
+    }
+
+    #[test]
+    fn only_an_etag_that_is_a_digest_identifies_content() {
+        let (git, sha256) = ("0123456789abcdef".repeat(4)[..40].to_owned(), "ab".repeat(32));
+        for id in [&git, &sha256] {
+            assert_eq!(content(id), Some(id.as_str()));
+            assert_eq!(content(&format!("\"{id}\"")), Some(id.as_str()));
+            let others =
+                [format!("W/\"{id}\""), format!("{id}0"), format!("\"{id}"), id.to_uppercase()];
+            for other in others {
+                assert_eq!(content(&other), None, "{other}");
+            }
+        }
+        for other in ["", "\"\"", "W/\"x\"", "d41d8cd98f00b204e9800998ecf8427e", "5f-61a8"] {
+            assert_eq!(content(other), None);
+        }
     }
 }

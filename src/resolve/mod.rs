@@ -20,6 +20,7 @@ use crate::source::ByteSource;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Files at ONE revision: everything read in one run comes from it.
@@ -36,6 +37,18 @@ pub trait Snapshot: Send + Sync {
         Box::pin(std::future::pending())
     }
 
+    /// The files that were asked for, each with what the keeper says identifies its content, or `None`
+    /// where it says that there is none; nothing at all unless that is known of every one.
+    fn asked_for(&self) -> Option<Content> {
+        None
+    }
+
+    /// What the keeper says identifies the content of every file, in one request; nothing where it does
+    /// not say so.
+    fn contents(&self) -> BoxFuture<'_, Option<Content>> {
+        Box::pin(std::future::ready(None))
+    }
+
     /// A file to be read by ranges.
     fn open<'a>(&'a self, file: &'a str) -> BoxFuture<'a, Result<Option<Arc<dyn ByteSource>>>>;
 
@@ -45,6 +58,10 @@ pub trait Snapshot: Send + Sync {
     /// The names of the files, as far as the keeper lists them: for messages, never for decisions.
     fn list(&self) -> BoxFuture<'_, Vec<String>>;
 }
+
+/// What identifies the content of files, by their names: the git object's id, in 40 hex digits, or of
+/// large files the SHA-256, in 64. `None` where there is no such file.
+pub type Content = BTreeMap<String, Option<String>>;
 
 /// Where a model was read from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

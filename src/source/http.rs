@@ -34,6 +34,7 @@ struct Remote {
     client: Client,
     name: String,
     size: u64,
+    sha256: Option<String>,
     relink: Relink,
     link: tokio::sync::Mutex<Current>,
     /// Bytes that all streams have received.
@@ -59,11 +60,11 @@ impl HttpSource {
             Some(size) => size,
             None => probe_size(&client, &link).await?,
         };
-        let since = client.now();
+        let (since, sha256) = (client.now(), link.identity.sha256.clone());
         let current = Current { link, generation: 0, since, changed: None, etag: None };
         let link = tokio::sync::Mutex::new(current);
         let received = AtomicU64::new(0);
-        Ok(Self(Arc::new(Remote { client, name, size, relink, link, received })))
+        Ok(Self(Arc::new(Remote { client, name, size, sha256, relink, link, received })))
     }
 }
 
@@ -74,6 +75,10 @@ impl ByteSource for HttpSource {
 
     fn size(&self) -> u64 {
         self.0.size
+    }
+
+    fn sha256(&self) -> Option<&str> {
+        self.0.sha256.as_deref()
     }
 
     fn stream(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {

@@ -30,6 +30,10 @@ pub struct Identity {
     pub etag: Option<String>,
     /// The commit that the file belongs to.
     pub commit: Option<String>,
+    /// What the Hub says identifies the content: a git object's id, or a SHA-256.
+    pub content: Option<String>,
+    /// SHA-256 of the content, in 64 hex digits, where its keeper states it.
+    pub sha256: Option<String>,
 }
 
 impl Identity {
@@ -47,7 +51,8 @@ impl Identity {
         if differ(&self.commit, &other.commit) {
             return Some("it belongs to another commit now".into());
         }
-        differ(&self.etag, &other.etag).then(|| "its ETag differs".into())
+        let other_bytes = differ(&self.etag, &other.etag) || differ(&self.sha256, &other.sha256);
+        other_bytes.then(|| "its ETag differs".into())
     }
 }
 

@@ -50,6 +50,11 @@ pub trait ByteSource: Send + Sync {
     /// The file's length in bytes, as its keeper states it.
     fn size(&self) -> u64;
 
+    /// SHA-256 of the file, in 64 hex digits, where its keeper states it. It is taken at its word.
+    fn sha256(&self) -> Option<&str> {
+        None
+    }
+
     /// Whether the bytes are at hand, so that several streams at a time take threads to read and not
     /// connections.
     fn is_local(&self) -> bool {

@@ -30,6 +30,9 @@ mod requests;
 // The gate: policies, baselines, verdicts, and what it costs.
 mod check;
 
+// What checks keep, and what they need not read again.
+mod store;
+
 // What is sent, and what comes of it, when something does go wrong.
 mod faults;
 

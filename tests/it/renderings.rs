@@ -89,6 +89,7 @@ fn check(name: &str, outcome: Outcome) -> Check {
             bytes: 622_430_240,
             seconds: 3.25,
             checkpoint_bytes: None,
+            stored: false,
         },
     }
 }

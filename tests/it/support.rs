@@ -126,7 +126,7 @@ impl World {
 /// The binary, with nothing of this machine's environment that it would read.
 pub fn bare(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_singularity-survey"));
-    command.args(args).env_clear();
+    command.args(args).env_clear().env("SINGULARITY_SURVEY_STORE", "");
     for name in ["PATH", "HOME", "SYSTEMROOT", "TMPDIR", "LLVM_PROFILE_FILE"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
