@@ -9,7 +9,9 @@ use crate::analysis::{
 };
 use crate::checkpoint::{Checkpoint, Chosen};
 use crate::error::{Error, Result};
-use crate::head::{Config, Considered, Located, Matrix, Names, Role, TieFlag, locate};
+use crate::head::{
+    Config, Considered, Located, Matrix, Names, Part, QuantState, Role, TieFlag, locate,
+};
 use crate::observe::{Event, Observer, Silent};
 use crate::report::{
     ClassesPart, Cost, CrossPart, DegeneratePart, DuplicatesPart, GeometryPart, Inspection,
@@ -17,7 +19,7 @@ use crate::report::{
 };
 use crate::resolve::{Hub, ModelSpec, Origin};
 use crate::scan::{Plan, rows_again, scan};
-use crate::source::{ByteSource, Client, Options};
+use crate::source::{self, ByteSource, Client, Interleaved, Options, Strand};
 use crate::store::Store;
 use bytes::Bytes;
 use futures::future::{Either, select};
@@ -203,7 +205,7 @@ impl Survey {
         let mut matrices = Vec::new();
         for located in located {
             let connections = job.connections.get();
-            matrices.push(matrix(located, &checkpoint, &place.folder, connections).await?);
+            matrices.push(matrix(located, &checkpoint, &config, &place.folder, connections).await?);
         }
         Ok(Prepared {
             origin: place.snapshot.origin(),
@@ -253,6 +255,19 @@ async fn after<A, B>(
     }
 }
 
+/// What a bitsandbytes module says of itself, if it is one.
+async fn quant_state(located: &Located, checkpoint: &Checkpoint) -> Result<Option<QuantState>> {
+    let mut names = located.companions.iter();
+    let Some(name) = names.find(|name| name.contains(QuantState::NAME)) else { return Ok(None) };
+    let (record, file, source) = checkpoint.tensor(name)?;
+    if record.range.end - record.range.start > QuantState::MAX {
+        return Err(Error::format(file, format!("{} is too long", crate::quote::name(name))));
+    }
+    let json = source::read(source.as_ref(), record.range.clone()).await?;
+    let state = QuantState::parse(&json).map_err(|why| Error::format(file, why))?;
+    Ok(Some(state))
+}
+
 /// The tensors to read, with the headers of their files loaded; and what else looked like them.
 async fn choose(
     which: &Which,
@@ -290,6 +305,7 @@ async fn choose(
 async fn matrix(
     located: Located,
     checkpoint: &Checkpoint,
+    config: &Config,
     folder: &str,
     connections: usize,
 ) -> Result<(Matrix, Vec<Arc<dyn ByteSource>>)> {
@@ -300,7 +316,19 @@ async fn matrix(
         sources.push(source);
     }
     let twin = located.twin.clone();
-    let mut matrix = Matrix::new(located, &records, &|name| checkpoint.record(name))?;
+    let (state, config) =
+        (quant_state(&located, checkpoint).await?, config.quantisation(located.module()));
+    let companion = |name: &str| checkpoint.record(name);
+    let mut matrix = Matrix::new(located, &records, &companion, &config, state.as_ref())?;
+    if let Some(layout) = &mut matrix.layout {
+        let strand = |part: &mut Part| {
+            let (_, file, source) = checkpoint.tensor(&part.tensor)?;
+            part.file = format!("{folder}{file}");
+            Ok(Strand { source, bytes: part.bytes.clone(), share: part.share })
+        };
+        let strands: Vec<Strand> = layout.parts.iter_mut().map(strand).collect::<Result<_>>()?;
+        sources = vec![Arc::new(Interleaved::new(strands, layout.rows))];
+    }
     if let Some(twin) = twin {
         let (twin, _, source) = checkpoint.tensor(&twin)?;
         let compared =
@@ -429,20 +457,23 @@ impl Prepared {
     pub fn inspect(&self) -> Vec<Inspection> {
         let one = |(matrix, sources): &(Matrix, Vec<Arc<dyn ByteSource>>)| {
             let plan = self.plan(matrix, sources);
+            let parts = matrix.layout.as_ref().map_or(&[][..], |layout| &layout.parts);
+            let first = parts.first().map_or(&matrix.spans[0].bytes, |part| &part.bytes);
+            let shared = parts.len().saturating_sub(matrix.strands()) as u64;
             Inspection {
                 schema: SCHEMA,
                 tool: Tool::this(),
                 warnings: self.warnings.clone(),
                 model: self.origin.clone(),
                 matrix: MatrixPart::from(matrix),
-                byte_range: [matrix.spans[0].bytes.start, matrix.spans[0].bytes.end],
+                byte_range: [first.start, first.end],
                 tie_flags: self.tie_flags.iter().map(|f| (f.source.clone(), f.tied)).collect(),
                 candidates: self.candidates.0.clone(),
                 candidates_left_out: self.candidates.1,
                 cost: Cost {
-                    bytes: matrix.bytes(),
-                    requests: plan.requests(),
-                    connections: plan.streams() as u64,
+                    bytes: matrix.stored_bytes(),
+                    requests: plan.requests() * matrix.strands() as u64 + shared,
+                    connections: (plan.streams() * matrix.strands()) as u64,
                 },
                 transfer: self.transfer(),
             }
@@ -489,6 +520,12 @@ impl Prepared {
             self.states().insert(matrix.role, states);
         }
 
+        if matrix.layout.is_some() && (self.degenerate || self.matrices.len() > 1) {
+            let message = "the rows are quantised: none is measured, and which of them are zero or \
+                           not finite is not known";
+            self.observer.event(&Event::Warning { message });
+            warnings.push(message.to_owned());
+        }
         if shown.is_some() && !matrix.scales.is_empty() {
             let scales = matrix.scales.join(", ");
             let message =
@@ -560,7 +597,13 @@ impl Prepared {
     async fn read(&self, number: usize) -> Result<Found> {
         let (matrix, sources) = &self.matrices[number];
         // Where two matrices are held against each other, it tells which rows are zero.
-        let measured = self.degenerate || self.matrices.len() > 1;
+        // What codes and scales stand for is not known here.
+        let coded = matrix.layout.is_some();
+        let measured = !coded && (self.degenerate || self.matrices.len() > 1);
+        if coded && self.equality == Equality::Values {
+            let what = "the rows are quantised, and their values are not compared; their bits are";
+            return Err(Error::Usage { what: what.to_owned() });
+        }
         if let Some(found) = self.found_before(matrix, sources, measured).await {
             return Ok(found);
         }
@@ -676,7 +719,15 @@ impl Prepared {
     }
 
     fn plan(&self, matrix: &Matrix, sources: &[Arc<dyn ByteSource>]) -> Plan {
-        Plan::new(matrix, if is_local(sources) { self.threads } else { self.connections })
+        let streams = match is_local(sources) {
+            true => self.threads,
+            // Each stream of rows takes a connection for each of their tensors.
+            false => {
+                let streams = self.connections.get() / matrix.strands();
+                NonZeroUsize::new(streams).unwrap_or(NonZeroUsize::MIN)
+            }
+        };
+        Plan::new(matrix, streams)
     }
 
     fn states(&self) -> MutexGuard<'_, BTreeMap<Role, States>> {

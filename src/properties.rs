@@ -109,7 +109,13 @@ fn chosen(tensors: &[TensorRecord]) {
         let tensors = [&located.tensor].into_iter().chain(&located.more);
         let found = |name: &String| record(name).expect("a tensor of the header is chosen");
         let records: Vec<_> = tensors.map(|name| ("file".to_owned(), found(name))).collect();
-        if let Ok(matrix) = Matrix::new(located, &records, &record) {
+        if let Ok(matrix) = Matrix::new(
+            located,
+            &records,
+            &record,
+            &Config::default().quantisation("lm_head"),
+            None,
+        ) {
             assert!(matrix.row_bytes > 0);
             assert_eq!(matrix.row_bytes.checked_mul(matrix.rows), Some(matrix.bytes()));
         }
@@ -516,7 +522,7 @@ pub fn config(bytes: &[u8]) {
     // A number that is found stands in the file.
     assert!(config.vocabulary().iter().all(|size| text.contains(&size.to_string())));
     config.architectures().for_each(drop);
-    config.quantisation();
+    config.quantisation("lm_head");
 }
 
 /// How deep brackets nest outside of strings.

@@ -250,6 +250,7 @@ mod tests {
             }],
             sample: None,
             scales: Vec::new(),
+            layout: None,
         }
     }
 

@@ -54,6 +54,19 @@ pub struct TieFlag {
     pub source: String,
 }
 
+/// What a configuration says of a quantised module.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Quantisation {
+    /// The quantiser.
+    pub method: Option<String>,
+    /// Bits of a code.
+    pub bits: Option<u64>,
+    /// Elements that share a scale.
+    pub group_size: Option<u64>,
+    /// Rows that share a scale, where blocks of a matrix do.
+    pub block_rows: Option<u64>,
+}
+
 impl Config {
     /// Parses `config.json`. Python writes `NaN` and `Infinity` into such files, which JSON does
     /// not know; they are read as `null`.
@@ -152,13 +165,30 @@ impl Config {
         list.into_iter().flatten().filter_map(Value::as_str)
     }
 
-    /// How the file says that weights are quantised.
-    pub fn quantisation(&self) -> Option<&str> {
+    /// How the file says that the weights of a module are quantised.
+    pub fn quantisation(&self, module: &str) -> Quantisation {
         let levels = [Some(&self.top), self.text.as_ref().map(|(_, text)| text)];
-        levels
-            .into_iter()
-            .flatten()
-            .find_map(|level| level.get("quantization_config")?.get("quant_method")?.as_str())
+        let keys = ["quantization_config", "quantization"];
+        let found = levels.into_iter().flatten().flat_map(|level| keys.map(|key| level.get(key)));
+        let Some(all) = found.flatten().find_map(Value::as_object) else {
+            return Quantisation::default();
+        };
+        // MLX writes what is particular to a module under its name; compressed-tensors has groups.
+        let own = all.get(module).and_then(Value::as_object);
+        let groups = all.get("config_groups").and_then(Value::as_object);
+        let only = groups.filter(|groups| groups.len() == 1);
+        let weights = only.and_then(|groups| groups.values().next()?.get("weights")?.as_object());
+        let number = |keys: &[&str]| {
+            let levels = [own, weights, Some(all)].into_iter().flatten();
+            levels.flat_map(|level| keys.iter().filter_map(|&key| level.get(key)?.as_u64())).next()
+        };
+        let block = all.get("weight_block_size").or_else(|| weights?.get("block_structure"));
+        Quantisation {
+            method: all.get("quant_method").and_then(Value::as_str).map(str::to_owned),
+            bits: number(&["bits", "num_bits", "w_bit"]),
+            group_size: number(&["group_size", "q_group_size"]),
+            block_rows: block.and_then(|block| block.get(0)?.as_u64()),
+        }
     }
 }
 

@@ -42,6 +42,11 @@ impl Located {
         }
     }
 
+    /// The module that the tensor is of.
+    pub fn module(&self) -> &str {
+        names::split(&self.tensor).0
+    }
+
     /// All tensors whose records are needed.
     pub fn parts(&self) -> impl Iterator<Item = &str> {
         let rows = [&self.tensor].into_iter().chain(&self.more);
@@ -255,7 +260,12 @@ impl Candidate {
     ) -> Result<Located> {
         let plain =
             |part: &&String| matches!(names::split(part).1, "" | ".weight" | ".base_layer.weight");
-        let tensor = self.parts.iter().find(plain).unwrap_or(&self.parts[0]).clone();
+        // Of a quantised module, the codes.
+        const CODES: [&str; 5] =
+            [".weight_packed", "._weight_qdata", ".weight_qdata", ".qweight", ".W_q"];
+        let codes = |part: &&String| CODES.contains(&names::split(part).1);
+        let find = self.parts.iter().find(plain).or_else(|| self.parts.iter().find(codes));
+        let tensor = find.unwrap_or(&self.parts[0]).clone();
         let companions = self.parts.iter().filter(|part| **part != tensor).cloned().collect();
         // The extension of `a.b` is `a.b.additional_fc`, that of `a.embedding` is
         // `a.new_embedding`. Ids past the first part's rows are the second's, in these families.

@@ -1,6 +1,8 @@
 //! The chosen tensor as rows of bytes; refuses by name what has none.
 
 use super::candidates::Role;
+use super::config::Quantisation;
+use super::layout::{self, Layout, Module, Part, QuantState};
 use super::locate::Located;
 use crate::checkpoint::{Dtype, TensorRecord};
 use crate::error::{Error, Result};
@@ -66,25 +68,31 @@ pub struct Matrix {
     pub sample: Option<Sample>,
     /// Tensors of one element beside codes: what multiplies all rows alike, and is not applied.
     pub scales: Vec<String>,
+    /// How rows lie in several tensors side by side; the span is of them as if they lay in one file.
+    pub layout: Option<Layout>,
 }
 
 impl Matrix {
     /// Takes the chosen tensor for rows, if it has any, and those that its rows go on in. `records`
     /// are theirs, each with the file's name, in order; `companion` looks up the other tensors of
-    /// its module, which may hold a part of each row's value.
+    /// its module, which may hold a part of each row's value; `config` and `state` say how.
     pub fn new<'a>(
         located: Located,
         records: &[(String, &TensorRecord)],
         companion: &dyn Fn(&str) -> Option<&'a TensorRecord>,
+        config: &Quantisation,
+        state: Option<&QuantState>,
     ) -> Result<Self> {
         let unreadable = |why: String| Error::Unreadable { tensor: located.tensor.clone(), why };
         let [(file, record), ..] = records else {
             return Err(unreadable("no record of it was read".into()));
         };
-        if located.role != Role::Tensor
-            && let Some(why) = quantised(&located, record, companion)
-        {
-            return Err(unreadable(why));
+        let layout = match located.role {
+            Role::Tensor => None,
+            _ => quantised(&located, record, companion, config, state).map_err(unreadable)?,
+        };
+        if let Some(layout) = layout {
+            return Self::of_layout(located, file, record, layout);
         }
         let [rows, columns] = record.shape[..] else {
             let sides = record.shape.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
@@ -143,6 +151,46 @@ impl Matrix {
             row_bytes: row_bits / 8,
             spans,
             sample: None,
+            layout: None,
+        })
+    }
+
+    /// A matrix whose rows lie in several tensors.
+    fn of_layout(
+        located: Located,
+        file: &str,
+        record: &TensorRecord,
+        layout: Layout,
+    ) -> Result<Self> {
+        let Located { role, tensor, more, tied, mut reason, .. } = located;
+        let unreadable = |why: String| Error::Unreadable { tensor: tensor.clone(), why };
+        if let [more, ..] = more.as_slice() {
+            return Err(unreadable(format!("it is quantised, and its rows go on in {more}")));
+        }
+        let Layout { rows, columns, scheme, ref parts, .. } = layout;
+        let row_bytes = parts.iter().map(|part| part.share.width()).sum();
+        if rows > MAX_ROWS || row_bytes > MAX_ROW_BYTES {
+            return Err(unreadable(format!("it has {rows} rows of {row_bytes} bytes")));
+        }
+        let of = |part: &Part| format!("{} bytes of {}", part.share.width(), part.tensor);
+        let of: Vec<String> = parts.iter().map(of).collect();
+        reason += &format!("; a row is {} ({scheme})", of.join(", "));
+        let bytes = 0..rows * row_bytes;
+        let span = Span { tensor: tensor.clone(), file: file.to_owned(), rows: 0..rows, bytes };
+        Ok(Self {
+            role,
+            tensor,
+            file: file.to_owned(),
+            tied,
+            reason,
+            dtype: record.dtype.clone(),
+            rows,
+            columns,
+            row_bytes,
+            spans: vec![span],
+            sample: None,
+            scales: Vec::new(),
+            layout: Some(layout),
         })
     }
 
@@ -167,13 +215,24 @@ impl Matrix {
         self.sample = Some(sample);
     }
 
-    /// Bytes of all rows.
+    /// Bytes of all rows. What rows share counts for each.
     pub fn bytes(&self) -> u64 {
         self.rows * self.row_bytes
     }
+
+    /// Bytes that are read for them.
+    pub fn stored_bytes(&self) -> u64 {
+        self.layout.as_ref().map_or_else(|| self.bytes(), Layout::bytes)
+    }
+
+    /// Tensors that are read side by side.
+    pub fn strands(&self) -> usize {
+        self.layout.as_ref().map_or(1, Layout::strands)
+    }
 }
 
-/// Why the tensor's bytes are not its rows' values: packed codes, or scales beside them.
+/// How rows lie in the tensors of a quantised module; `None` where the tensor's own bytes are its
+/// rows, and why not where it has none.
 ///
 /// A companion of a single element scales the whole tensor and cannot tell two rows apart. Where a
 /// plain float matrix stands beside the remains of a packed one, the plain one is the matrix.
@@ -181,48 +240,37 @@ fn quantised<'a>(
     located: &Located,
     record: &TensorRecord,
     companion: &dyn Fn(&str) -> Option<&'a TensorRecord>,
-) -> Option<String> {
+    config: &Quantisation,
+    state: Option<&QuantState>,
+) -> Result<Option<Layout>, String> {
     let ends = |suffix: &str| located.tensor.ends_with(suffix);
     let has = |suffix: &str| located.companions.iter().any(|name| name.ends_with(suffix));
     if ends(".qweight") || has(".qweight") && !is_float(&record.dtype) {
         let scheme = if has(".g_idx") { "GPTQ" } else { "GPTQ or AWQ" };
-        return Some(format!("it is packed by {scheme}, where a token is no run of bytes"));
+        return Err(format!("it is packed by {scheme}, where a token is no run of bytes"));
     }
     for (part, scheme) in [
-        (".weight_packed", "compressed-tensors"),
         (".W_q", "HQQ"),
         (".codes", "AQLM or a like scheme"),
-        ("weight_qdata", "torchao"),
         (".qzeros", "GPTQ or AWQ"),
         (".g_idx", "GPTQ"),
         (".lora_A.weight", "a LoRA adapter"),
         (".lora_B.weight", "a LoRA adapter"),
     ] {
         if ends(part) {
-            return Some(format!("it is stored by {scheme}, whose codes are not its rows"));
+            return Err(format!("it is stored by {scheme}, whose codes are not its rows"));
         }
     }
     if is_float(&record.dtype) {
-        return None;
+        return Ok(None);
     }
-    let inert = ["input_scale", "input_global_scale", "weight_format", "weight_shape", "quant_map"];
-    let scales: Vec<&str> = located
-        .companions
-        .iter()
-        .filter(|name| !inert.iter().any(|suffix| name.ends_with(suffix)))
-        .filter(|name| {
-            // Not their product, which wraps: for a type that is unknown nothing has held the shape
-            // against the bytes.
-            companion(name).is_none_or(|record| record.shape.iter().any(|&side| side != 1))
-        })
-        .map(String::as_str)
-        .collect();
-    (!scales.is_empty()).then(|| {
-        format!(
-            "it is quantised, and a row's value also depends on {}; --tensor compares its codes alone",
-            scales.join(", ")
-        )
-    })
+    let mut others = Vec::new();
+    for name in &located.companions {
+        let unread = || format!("it is quantised, and nothing is known of {}", quote::name(name));
+        others.push(companion(name).ok_or_else(unread)?);
+    }
+    layout::layout(&Module { codes: record, others, config: config.clone(), state })
+        .map_err(|why| format!("it is quantised, and {why}; --tensor compares its codes alone"))
 }
 
 /// Whether elements are values by themselves, not codes that a scale turns into values.
@@ -233,6 +281,10 @@ fn is_float(dtype: &Dtype) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn config() -> Quantisation {
+        Quantisation::default()
+    }
 
     fn matrix(dtype: Dtype, shape: &[u64], parts: &[(&str, &[u64])]) -> Result<Matrix> {
         let of = |name: &str, dtype: &Dtype, shape: &[u64]| TensorRecord {
@@ -253,7 +305,7 @@ mod tests {
         };
         let record = of("lm_head.weight", &dtype, shape);
         let companion = |name: &str| companions.iter().find(|r| r.name == name);
-        Matrix::new(located, &[("f".to_owned(), &record)], &companion)
+        Matrix::new(located, &[("f".to_owned(), &record)], &companion, &config(), None)
     }
 
     #[test]
@@ -297,14 +349,17 @@ mod tests {
         let scale = record("lm_head.weight_scale", Dtype::Unknown("NEW".into()), &sides);
         let codes = record("lm_head.weight", Dtype::F8E4M3, &[4, 8]);
         let records = [("f".to_owned(), &codes)];
-        assert!(Matrix::new(located, &records, &|_| Some(&scale)).is_err());
+        assert!(Matrix::new(located, &records, &|_| Some(&scale), &config(), None).is_err());
     }
 
     #[test]
-    fn scales_beside_codes_are_refused_and_a_single_one_is_not() {
+    fn scales_of_rows_are_parts_of_them_and_a_single_one_is_not() {
         let scales = ("lm_head.weight_scale", &[4u64, 1][..]);
         let whole = ("lm_head.weight_scale", &[1u64][..]);
-        assert!(matrix(Dtype::F8E4M3, &[4, 8], &[scales]).is_err());
+        let odd = ("lm_head.weight_scale", &[3u64, 1][..]);
+        let found = matrix(Dtype::F8E4M3, &[4, 8], &[scales]).unwrap();
+        assert_eq!((found.rows, found.columns, found.row_bytes), (4, 8, 12));
+        assert!(matrix(Dtype::F8E4M3, &[4, 8], &[odd]).is_err());
         let found = matrix(Dtype::F8E4M3, &[4, 8], &[whole]).unwrap();
         assert_eq!(found.scales, ["lm_head.weight_scale"]);
         let dead = ("lm_head.qweight", &[4u64, 1][..]);
@@ -325,7 +380,7 @@ mod tests {
         let first = record("a", Dtype::Bf16, &[10, 4], 100);
         let of = |second: &TensorRecord| {
             let records = [("f".to_owned(), &first), ("g".to_owned(), second)];
-            Matrix::new(located.clone(), &records, &|_| None)
+            Matrix::new(located.clone(), &records, &|_| None, &config(), None)
         };
         let found = of(&record("b", Dtype::Bf16, &[3, 4], 8)).unwrap();
         assert_eq!((found.rows, found.bytes()), (13, 104));

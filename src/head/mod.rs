@@ -7,11 +7,13 @@
 mod candidates;
 mod config;
 mod defaults;
+mod layout;
 mod locate;
 mod matrix;
 mod names;
 
 pub use candidates::{Considered, Names, Role};
-pub use config::{Config, MAX_CONFIG, TieFlag};
+pub use config::{Config, MAX_CONFIG, Quantisation, TieFlag};
+pub use layout::{Layout, Part, QuantState};
 pub use locate::{Located, locate};
 pub use matrix::{Matrix, Sample, Span};

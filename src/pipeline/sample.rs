@@ -33,7 +33,7 @@ pub(super) async fn sample(
     let [span] = matrix.spans.as_slice() else {
         return Ok(None);
     };
-    if !alike || matrix.row_bytes > MAX_ROW_BYTES || matrix.rows == 0 {
+    if matrix.layout.is_some() || !alike || matrix.row_bytes > MAX_ROW_BYTES || matrix.rows == 0 {
         return Ok(None);
     }
     let row_bytes = matrix.row_bytes;

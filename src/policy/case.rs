@@ -249,6 +249,7 @@ pub(super) mod samples {
             row_bytes: 4,
             bytes: 4 * rows,
             parts: Vec::new(),
+            layout: None,
             sample: None,
         }
     }

@@ -18,7 +18,7 @@ mod text;
 mod verdict;
 
 use crate::analysis::{Digest, Equality, Group, Grouping, RowProfile};
-use crate::head::{Considered, Matrix, Role, Sample, Span};
+use crate::head::{Considered, Layout, Matrix, Part, Role, Sample, Span};
 use crate::resolve::Origin;
 use crate::vocabulary::Token;
 use serde::{Deserialize, Serialize};
@@ -141,9 +141,55 @@ pub struct MatrixPart {
     /// The tensors that hold the rows, in order, where they are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<SpanPart>,
+    /// How a quantised row lies in several tensors side by side, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<LayoutPart>,
     /// What a few rows say, where a flag says that a stored head is the input embedding too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<Sample>,
+}
+
+/// What a row of a quantised matrix is: the bytes that were compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayoutPart {
+    /// The scheme that writes such tensors.
+    pub scheme: String,
+    /// Where a row's bytes come from, in order.
+    pub parts: Vec<StrandPart>,
+    /// Tensors of the module that say nothing about one row, and were not read.
+    pub left_out: Vec<String>,
+}
+
+/// What one tensor adds to each row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StrandPart {
+    /// The tensor's name.
+    pub tensor: String,
+    /// The file that holds it.
+    pub file: String,
+    /// The type of its elements.
+    pub dtype: String,
+    /// Bytes that it adds to each row.
+    pub row_bytes: u64,
+    /// Whether these are the row's own, and not shared by several rows.
+    pub own: bool,
+}
+
+impl From<&Layout> for LayoutPart {
+    fn from(layout: &Layout) -> Self {
+        let part = |part: &Part| StrandPart {
+            tensor: part.tensor.clone(),
+            file: part.file.clone(),
+            dtype: part.dtype.name().to_owned(),
+            row_bytes: part.share.width(),
+            own: part.share.is_own(),
+        };
+        Self {
+            scheme: layout.scheme.to_owned(),
+            parts: layout.parts.iter().map(part).collect(),
+            left_out: layout.left_out.clone(),
+        }
+    }
 }
 
 /// The rows of a matrix that one tensor holds.
@@ -182,11 +228,12 @@ impl From<&Matrix> for MatrixPart {
             rows: matrix.rows,
             columns: matrix.columns,
             row_bytes: matrix.row_bytes,
-            bytes: matrix.bytes(),
+            bytes: matrix.stored_bytes(),
             parts: match matrix.spans.as_slice() {
                 [_] => Vec::new(),
                 spans => spans.iter().map(SpanPart::from).collect(),
             },
+            layout: matrix.layout.as_ref().map(LayoutPart::from),
             sample: matrix.sample.clone(),
         }
     }

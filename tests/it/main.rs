@@ -15,6 +15,9 @@ mod architectures;
 // Heads that are copies, in several tensors, or among many names like theirs.
 mod heads;
 
+// Heads of codes and scales, in every layout that quantisers write.
+mod quantised;
+
 // What every token of every family of tokenizers is, and what reports say of it.
 mod classes;
 

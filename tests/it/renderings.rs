@@ -75,6 +75,7 @@ fn check(name: &str, outcome: Outcome) -> Check {
             row_bytes: 4_096,
             bytes: 622_329_856,
             parts: Vec::new(),
+            layout: None,
             sample: None,
         }),
         figures: Some(Figures { rows: 151_936, allowed: 271, members: 12, excess: 9, groups: 3 }),

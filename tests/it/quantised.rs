@@ -1,0 +1,115 @@
+use super::support::*;
+use serde_json::{Value, json};
+use singularity_survey::standin::{Host, Repository, StandIn};
+use std::path::{Path, PathBuf};
+
+fn folder(case: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/quantised").join(case)
+}
+
+fn cases() -> Vec<String> {
+    let entries = std::fs::read_dir(folder("")).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert!(names.len() >= 9, "{names:?}");
+    names
+}
+
+fn quantised(case: &str) -> Repository {
+    let mut repository = Repository::new(&format!("org/{case}"));
+    for entry in std::fs::read_dir(folder(case)).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if name != "expected.json" {
+            repository = repository.file(name, std::fs::read(&path).unwrap());
+        }
+    }
+    repository
+}
+
+fn expected_of(case: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(folder(case).join("expected.json")).unwrap()).unwrap()
+}
+
+/// A report against what the quantiser's own library says.
+fn agrees(case: &str, report: &Value, digest: bool) {
+    let expected = expected_of(case);
+    let groups: Vec<&Value> =
+        report["duplicates"]["groups"].as_array().unwrap().iter().map(|g| &g["rows"]).collect();
+    assert_eq!(json!(groups), expected["groups"], "{case}");
+    let matrix = &report["matrix"];
+    for part in ["rows", "columns", "row_bytes"] {
+        assert_eq!(matrix[part], expected[part], "{case}: {part}");
+    }
+    assert_eq!(matrix["layout"]["scheme"], expected["scheme"], "{case}");
+    if digest {
+        assert_eq!(report["matrix_digest"], expected["matrix_digest"], "{case}");
+    }
+}
+
+#[test]
+fn rows_of_every_scheme_are_told_apart_as_their_values_are_from_everywhere() {
+    for case in cases() {
+        let world = World::new(StandIn::builder().chunk(777).repository(quantised(&case)));
+        let model = format!("org/{case}");
+        for connections in ["1", "8"] {
+            agrees(&case, &world.scan(&[&model, "--connections", connections]), true);
+        }
+        let local = folder(&case);
+        let local = local.to_str().unwrap();
+        for threads in ["1", "3"] {
+            agrees(&case, &world.scan(&[local, "--threads", threads]), true);
+        }
+        agrees(&case, &world.scan(&[local, "--probe"]), false);
+    }
+}
+
+#[test]
+fn the_report_says_what_was_compared() {
+    for case in cases() {
+        let world = World::new(StandIn::builder().repository(quantised(&case)));
+        let report = world.scan(&[&format!("org/{case}")]);
+        let layout = &report["matrix"]["layout"];
+        let parts = layout["parts"].as_array().unwrap();
+        assert!(parts.len() > 1, "{case}");
+        let bytes: u64 = parts.iter().map(|part| part["row_bytes"].as_u64().unwrap()).sum();
+        assert_eq!(report["matrix"]["row_bytes"], bytes, "{case}");
+        let reason = report["matrix"]["reason"].as_str().unwrap();
+        for part in parts {
+            assert!(reason.contains(part["tensor"].as_str().unwrap()), "{case}: {reason}");
+        }
+        let text_of = world.run(&[&format!("org/{case}")]);
+        assert!(text(&text_of.stdout).contains("a row is "), "{}", text(&text_of.stdout));
+    }
+}
+
+#[test]
+fn no_more_than_the_parts_of_rows_is_read() {
+    for case in cases() {
+        let world = World::new(StandIn::builder().repository(quantised(&case)));
+        let model = format!("org/{case}");
+        let inspection = json(&world.run(&["inspect", &model, "--format", "json"]));
+        let cost = &inspection["cost"];
+        let ranges = |world: &World| {
+            world.hub.log().iter().filter(|request| request.host == Host::Cdn).count() as u64
+        };
+        let before = ranges(&world);
+        world.hub.clear_log();
+        let report = world.scan(&[&model]);
+        // As many headers are read as before.
+        assert_eq!(ranges(&world) - before, cost["requests"].as_u64().unwrap(), "{case}");
+        assert_eq!(report["matrix"]["bytes"], cost["bytes"], "{case}");
+    }
+}
+
+#[test]
+fn what_codes_stand_for_is_not_guessed() {
+    let world = World::new(StandIn::builder().repository(quantised("mlx-affine")));
+    let output = world.run(&["org/mlx-affine", "--equality", "values"]);
+    refused(&output, "quantised");
+    let report = world.scan(&["org/mlx-affine", "--profile"]);
+    assert_eq!((&report["profile"], &report["degenerate"]), (&Value::Null, &Value::Null));
+    let warnings = report["warnings"].to_string();
+    assert!(warnings.contains("not known"), "{warnings}");
+}
