@@ -520,7 +520,7 @@ impl Prepared {
             self.states().insert(matrix.role, states);
         }
 
-        if matrix.layout.is_some() && (self.degenerate || self.matrices.len() > 1) {
+        if matrix.is_coded() && (self.degenerate || self.matrices.len() > 1) {
             let message = "the rows are quantised: none is measured, and which of them are zero or \
                            not finite is not known";
             self.observer.event(&Event::Warning { message });
@@ -598,7 +598,7 @@ impl Prepared {
         let (matrix, sources) = &self.matrices[number];
         // Where two matrices are held against each other, it tells which rows are zero.
         // What codes and scales stand for is not known here.
-        let coded = matrix.layout.is_some();
+        let coded = matrix.is_coded();
         let measured = !coded && (self.degenerate || self.matrices.len() > 1);
         if coded && self.equality == Equality::Values {
             let what = "the rows are quantised, and their values are not compared; their bits are";

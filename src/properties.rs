@@ -10,7 +10,7 @@
 
 use crate::analysis::{Analysis as _, Digest, Duplicates, Equality, Grouping};
 use crate::checkpoint::{
-    Dtype, HeaderDecoder as _, Index, Safetensors, Step, TensorRecord, decode,
+    Dtype, Gguf, HeaderDecoder, Index, Safetensors, Step, TensorRecord, decode,
 };
 use crate::error::{Error, Result};
 use crate::head::{Config, Matrix, Names, Role, locate};
@@ -51,12 +51,52 @@ pub fn header(bytes: &[u8]) {
     agrees_with_the_reference(bytes, &found);
 }
 
-/// Decodes as the driver does, and holds the decoder to its contract.
-fn step_by_step(bytes: &[u8]) -> Result<Vec<TensorRecord>> {
+/// A GGUF header is refused, or its tensors lie one behind another inside the file, with the bytes of
+/// their shapes; chunks make no difference.
+pub fn gguf(bytes: &[u8]) {
     let size = bytes.len() as u64;
-    let mut decoder = Safetensors::new("file", size);
+    let found = stepped(&mut Gguf::new("file", size), bytes, 64);
+    for chunk in [1, 4096] {
+        let source = MemorySource::new("file", bytes.to_vec()).chunked(chunk);
+        let again = futures::executor::block_on(decode(&source, &mut Gguf::new("file", size)));
+        assert_eq!(told(&again), told(&found), "chunks of {chunk} bytes give another result");
+    }
+    match &found {
+        Err(error) => assert_safe(&error.to_string(), ""),
+        Ok(tensors) => {
+            let mut reached = 0;
+            for TensorRecord { name, dtype, shape, range } in tensors {
+                assert!(reached <= range.start && range.start <= range.end, "{name}");
+                reached = range.end;
+                if let Some(row) = shape.last().and_then(|&side| dtype.bytes_of(side)) {
+                    let rows: u128 =
+                        shape.iter().rev().skip(1).map(|&side| u128::from(side)).product();
+                    assert_eq!(
+                        rows * u128::from(row),
+                        u128::from(range.end - range.start),
+                        "{name}"
+                    );
+                }
+            }
+            assert!(reached <= size);
+            chosen(tensors);
+        }
+    }
+}
+
+fn step_by_step(bytes: &[u8]) -> Result<Vec<TensorRecord>> {
+    stepped(&mut Safetensors::new("file", bytes.len() as u64), bytes, 3)
+}
+
+/// Decodes as the driver does, and holds the decoder to its contract.
+fn stepped(
+    decoder: &mut dyn HeaderDecoder,
+    bytes: &[u8],
+    most: usize,
+) -> Result<Vec<TensorRecord>> {
+    let size = bytes.len() as u64;
     let mut fed = 0;
-    for _ in 0..3 {
+    for _ in 0..most {
         match decoder.step()? {
             Step::Need(Range { start, end }) => {
                 assert!(start == fed && start < end && end <= size, "{start}..{end} of {size}");
@@ -66,7 +106,7 @@ fn step_by_step(bytes: &[u8]) -> Result<Vec<TensorRecord>> {
             Step::Done(tensors) => return Ok(tensors),
         }
     }
-    panic!("a header takes two reads at most");
+    panic!("a header takes {most} steps at most");
 }
 
 fn told(result: &Result<Vec<TensorRecord>>) -> Result<&Vec<TensorRecord>, String> {
@@ -661,6 +701,30 @@ mod tests {
         found
     }
 
+    /// The fixtures' GGUF files that are short.
+    fn ggufs() -> Vec<Vec<u8>> {
+        let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/gguf");
+        let files = std::fs::read_dir(files).unwrap().map(|file| file.unwrap().path());
+        let files = files.filter(|path| path.extension().is_some_and(|end| end == "gguf"));
+        let found: Vec<Vec<u8>> = files.map(|path| std::fs::read(path).unwrap()).collect();
+        let short: Vec<Vec<u8>> = found.into_iter().filter(|file| file.len() < 4000).collect();
+        assert!(!short.is_empty());
+        short
+    }
+
+    /// Valid bytes with numbers that hurt in a few places.
+    fn numbered(valid: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
+        let numbers =
+            select(vec![0, 1, 7, 9, 1 << 31, 1 << 32, u64::MAX / 2, u64::MAX - 7, u64::MAX]);
+        (select(valid), vec((any::<At>(), numbers), 1..3)).prop_map(|(mut bytes, edits)| {
+            for (at, number) in edits {
+                let at = at.index(bytes.len() - 8);
+                bytes[at..at + 8].copy_from_slice(&u64::to_le_bytes(number));
+            }
+            bytes
+        })
+    }
+
     /// Files with headers that are nearly right: tensors one after another, of names that mean
     /// something, with sides and ends that now and then do not fit.
     fn files() -> impl Strategy<Value = Vec<u8>> {
@@ -809,6 +873,13 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn a_gguf_header_is_refused_or_lies_inside_its_file(
+            bytes in prop_oneof![noise(), damaged(ggufs()), numbered(ggufs())],
+        ) {
+            gguf(&bytes);
+        }
 
         #[test]
         fn a_header_is_refused_or_covers_its_file(

@@ -85,7 +85,7 @@ impl Elements {
             Dtype::I64 => Kind::I64,
             Dtype::U64 => Kind::U64,
             Dtype::F64 => Kind::F64,
-            Dtype::Unknown(_) => return None,
+            Dtype::Block(_) | Dtype::Unknown(_) => return None,
         };
         let parts = if *dtype == Dtype::C64 { 2 } else { 1 };
         Some(Self { kind, bits: dtype.bits()? / parts })

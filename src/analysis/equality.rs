@@ -58,6 +58,7 @@ pub(super) fn canonical<'r>(dtype: &Dtype, row: &'r [u8]) -> Option<Cow<'r, [u8]
         | Dtype::U32
         | Dtype::I64
         | Dtype::U64
+        | Dtype::Block(_)
         | Dtype::Unknown(_) => Some(Cow::Borrowed(row)),
     }
 }

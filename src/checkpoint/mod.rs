@@ -4,12 +4,14 @@
 
 mod decode;
 mod dtype;
+mod gguf;
 mod index;
 mod safetensors;
 mod weights;
 
 pub use decode::{HeaderDecoder, Step, decode};
-pub use dtype::Dtype;
+pub use dtype::{Block, Dtype};
+pub use gguf::Gguf;
 pub use index::{Index, MAX_INDEX};
 pub use safetensors::Safetensors;
 pub use weights::{Checkpoint, Chosen};

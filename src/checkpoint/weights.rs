@@ -4,7 +4,7 @@
 //! `model.safetensors.index.json` names. Other sets of weights in the same repository, such as
 //! Mistral's `consolidated*.safetensors`, are never mixed with these.
 
-use super::{Index, MAX_INDEX, Safetensors, TensorRecord, decode};
+use super::{Gguf, HeaderDecoder, Index, MAX_INDEX, Safetensors, TensorRecord, decode};
 use crate::error::{Error, Result};
 use crate::quote;
 use crate::resolve::Snapshot;
@@ -22,6 +22,14 @@ struct Opened {
     by_name: Arc<[u32]>,
 }
 
+impl Opened {
+    fn record(&self, tensor: &str) -> Option<&TensorRecord> {
+        let named = |&at: &u32| self.tensors[at as usize].name.as_str().cmp(tensor);
+        let at = self.by_name.binary_search_by(named).ok()?;
+        Some(&self.tensors[self.by_name[at] as usize])
+    }
+}
+
 /// The weights of one model. Headers are read when a tensor of their file is looked up, and once.
 pub struct Checkpoint {
     snapshot: Arc<dyn Snapshot>,
@@ -35,6 +43,8 @@ enum Layout {
     Single(String),
     /// Shards, and the index that names them.
     Sharded(Index),
+    /// Parts that all have been opened.
+    Split(Vec<String>),
 }
 
 /// What the user or the model's name says about where the weights are.
@@ -132,12 +142,30 @@ impl Checkpoint {
             }
             return Ok(layout);
         }
+        let gguf: Vec<&&str> =
+            names.iter().filter(|name| is_gguf(name) && !name.contains('/')).collect();
+        let first = gguf.first().and_then(|name| split_of(name));
+        let one = match (gguf.as_slice(), first) {
+            ([only], None) => Some(*only),
+            ([first, rest @ ..], Some((prefix, total))) if gguf.len() as u64 == total => {
+                let same = |name: &&&&str| split_of(name) == Some((prefix, total));
+                (rest.iter().filter(|name| same(name)).count() == rest.len()).then_some(*first)
+            }
+            _ => None,
+        };
+        if let Some(file) = one {
+            warn(format!("there is no {SINGLE}; {file}, the only GGUF file, is read"));
+            return self.around(file, tensor).await;
+        }
         let model = self.snapshot.origin().id;
         Err(Error::NoWeights { model, instead: instead(&names) })
     }
 
     /// A file that the user named: judged with its index, if it is one of several.
     async fn around(&mut self, file: &str, tensor: bool) -> Result<Layout> {
+        if let Some((prefix, total)) = split_of(file) {
+            return self.split(prefix, total).await;
+        }
         let path = self.path(file);
         let shard = shard_prefix(file);
         let mut candidates = vec![INDEX.to_owned()];
@@ -171,6 +199,34 @@ impl Checkpoint {
         Ok(Layout::Single(file.to_owned()))
     }
 
+    /// A GGUF file in several parts, of which each tells its own tensors alone.
+    async fn split(&mut self, prefix: &str, total: u64) -> Result<Layout> {
+        let files: Vec<String> =
+            (1..=total).map(|part| format!("{prefix}-{part:05}-of-{total:05}.gguf")).collect();
+        let headers = {
+            let read = files.iter().map(|file| self.part(file));
+            futures::stream::iter(read).buffered(HEADERS).collect::<Vec<_>>().await
+        };
+        let mut names: HashMap<&str, &str> = HashMap::new();
+        let headers = headers.into_iter().collect::<Result<Vec<_>>>()?;
+        for (file, opened) in files.iter().zip(&headers) {
+            for tensor in opened.tensors.iter() {
+                if let Some(other) = names.insert(&tensor.name, file) {
+                    let what = format!("{} is in {other}, too", quote::name(&tensor.name));
+                    return Err(Error::format(file, what));
+                }
+            }
+        }
+        self.opened.extend(files.iter().cloned().zip(headers));
+        Ok(Layout::Split(files))
+    }
+
+    async fn part(&self, file: &str) -> Result<Opened> {
+        let source = self.snapshot.open(&self.path(file)).await?;
+        let source = source.ok_or_else(|| Error::NoSuchFile { file: self.shown(file) })?;
+        self.decoded(file, source).await
+    }
+
     async fn index(&self, file: &str) -> Result<Option<Index>> {
         match self.snapshot.read(&self.path(file), MAX_INDEX).await? {
             Some(json) => Index::parse(&self.shown(file), &json).map(Some),
@@ -186,8 +242,12 @@ impl Checkpoint {
     }
 
     async fn decoded(&self, file: &str, source: Arc<dyn ByteSource>) -> Result<Opened> {
-        let mut decoder = Safetensors::new(self.shown(file), source.size());
-        let tensors = decode(source.as_ref(), &mut decoder).await?;
+        let (shown, size) = (self.shown(file), source.size());
+        let mut decoder: Box<dyn HeaderDecoder + Send> = match is_gguf(file) {
+            true => Box::new(Gguf::new(shown, size)),
+            false => Box::new(Safetensors::new(shown, size)),
+        };
+        let tensors = decode(source.as_ref(), decoder.as_mut()).await?;
         // A header of at most 100 MB has fewer tensors than can be counted so.
         let mut by_name: Vec<u32> = (0..tensors.len() as u32).collect();
         by_name.sort_unstable_by_key(|&at| &tensors[at as usize].name);
@@ -233,11 +293,14 @@ impl Checkpoint {
     pub fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
         match &self.layout {
             Layout::Sharded(index) => Box::new(index.names()),
-            Layout::Single(file) => {
-                let tensors = self.opened.get(file).map(|opened| opened.tensors.iter());
-                Box::new(tensors.into_iter().flatten().map(|tensor| tensor.name.as_str()))
-            }
+            Layout::Single(file) => self.names_in(std::slice::from_ref(file)),
+            Layout::Split(files) => self.names_in(files),
         }
+    }
+
+    fn names_in<'a>(&'a self, files: &'a [String]) -> Box<dyn Iterator<Item = &'a str> + 'a> {
+        let opened = files.iter().filter_map(|file| self.opened.get(file));
+        Box::new(opened.flat_map(|opened| opened.tensors.iter()).map(|tensor| tensor.name.as_str()))
     }
 
     /// The file that should hold a tensor.
@@ -245,14 +308,18 @@ impl Checkpoint {
         match &self.layout {
             Layout::Sharded(index) => index.shard(tensor),
             Layout::Single(file) => Some(file),
+            Layout::Split(files) => {
+                let holds = |file: &&String| {
+                    self.opened.get(*file).is_some_and(|opened| opened.record(tensor).is_some())
+                };
+                files.iter().find(holds).map(String::as_str)
+            }
         }
     }
 
     /// A tensor's record, if the header of its file was read.
     pub fn record(&self, tensor: &str) -> Option<&TensorRecord> {
-        let Opened { tensors, by_name, .. } = self.opened.get(self.file_of(tensor)?)?;
-        let named = |&at: &u32| tensors[at as usize].name.as_str().cmp(tensor);
-        by_name.binary_search_by(named).ok().map(|at| &tensors[by_name[at] as usize])
+        self.opened.get(self.file_of(tensor)?)?.record(tensor)
     }
 
     /// A tensor's record with its file's name and bytes; where index and header disagree, says so.
@@ -263,9 +330,9 @@ impl Checkpoint {
         };
         let file = self.file_of(tensor).ok_or_else(unknown)?;
         let opened = self.opened.get(file).ok_or_else(unknown)?;
-        match opened.tensors.iter().find(|record| record.name == tensor) {
+        match opened.record(tensor) {
             Some(record) => Ok((record, file, Arc::clone(&opened.source))),
-            None if matches!(self.layout, Layout::Single(_)) => Err(unknown()),
+            None if !matches!(self.layout, Layout::Sharded(_)) => Err(unknown()),
             None => {
                 let what = format!(
                     "the index says that it holds {}, but it does not",
@@ -281,6 +348,9 @@ impl Checkpoint {
         match &self.layout {
             Layout::Sharded(index) => index.total_bytes(),
             Layout::Single(file) => self.opened.get(file).map(|opened| opened.source.size()),
+            Layout::Split(files) => {
+                files.iter().map(|file| Some(self.opened.get(file)?.source.size())).sum()
+            }
         }
     }
 
@@ -310,6 +380,22 @@ fn shard_prefix(file: &str) -> Option<&str> {
     (digits(total) && digits(number)).then_some(prefix)
 }
 
+fn is_gguf(file: &str) -> bool {
+    file.ends_with(".gguf")
+}
+
+/// What is before `-00001-of-00003.gguf`, and how many parts there are; `None` for any other name.
+fn split_of(file: &str) -> Option<(&str, u64)> {
+    let (rest, total) = file.strip_suffix(".gguf")?.rsplit_once("-of-")?;
+    let (prefix, part) = rest.rsplit_once('-')?;
+    let digits = |text: &str| text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
+    let total: u64 = total.parse().ok().filter(|_| digits(total) && digits(part))?;
+    (1..=MAX_PARTS).contains(&total).then_some((prefix, total))
+}
+
+/// The most parts of a split file, all of whose headers are read.
+const MAX_PARTS: u64 = 1000;
+
 /// What a repository without readable weights has instead, for the message.
 fn instead(names: &[&str]) -> String {
     let find = |test: &dyn Fn(&str) -> bool| names.iter().copied().find(|name| test(name));
@@ -323,7 +409,12 @@ fn instead(names: &[&str]) -> String {
             let shown = weights.iter().take(3).copied().collect::<Vec<_>>().join(", ");
             format!("{shown}: name a file or folder with --file")
         }),
-        find(&|n| n.ends_with(".gguf")).map(|n| format!("{n}: GGUF is not read")),
+        {
+            let gguf: Vec<&str> = names.iter().copied().filter(|name| is_gguf(name)).collect();
+            let shown = gguf.iter().take(3).copied().collect::<Vec<_>>().join(", ");
+            (!gguf.is_empty())
+                .then(|| format!("{shown}: {} GGUF files; name one with --file", gguf.len()))
+        },
         find(&|n| n.ends_with(".bin") || n.ends_with(".pt") || n.ends_with(".pth"))
             .map(|n| format!("{n}: PyTorch checkpoints are not read")),
         find(&|n| n.ends_with(".h5") || n.ends_with(".msgpack") || n.ends_with(".onnx"))

@@ -214,7 +214,7 @@ pub(crate) enum StoreCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// org/name[@revision], hf://…, a page of the Hub, a local folder or .safetensors file, a URL
+    /// org/name[@revision], hf://…, a page of the Hub, a local folder or weights file, a URL
     // Required by clap, and absent only where a subcommand stands in its place.
     #[arg(value_name = "MODEL", required = true)]
     pub(crate) model: Option<String>,

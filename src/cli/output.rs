@@ -58,7 +58,8 @@ impl<F: Copy> OutputFile<F> {
                 Target::InPlace(File::options().write(true).open(&path).map_err(failed)?)
             }
             Ok(meta) => {
-                let holds_weights = path.extension().is_some_and(|end| end == "safetensors");
+                let holds_weights =
+                    path.extension().is_some_and(|end| end == "safetensors" || end == "gguf");
                 if holds_weights {
                     let what = format!("-o would write over {}", path.display());
                     return Err(Error::Usage { what });

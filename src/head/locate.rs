@@ -148,6 +148,10 @@ fn no_head(names: &Names, config: &Config, none: &dyn Fn(String) -> Error) -> Re
     // Levels that contradict each other: a head that is not tied would be stored.
     let other = config.text_flags().into_iter().find(|flag| flag.tied);
     let (tied, reason) = match (flag, other) {
+        // Of a GGUF file the names decide, as they do for llama.cpp, whatever lies beside it.
+        (_, _) if embedding.stem == "token_embd" => {
+            (Some(true), "no output.weight is stored, which ties it to token_embd".to_owned())
+        }
         (Some(flag), _) if flag.tied => {
             let says = match flag.source.starts_with("the ") {
                 true => format!("ties by {}", flag.source),

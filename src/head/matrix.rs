@@ -98,23 +98,18 @@ impl Matrix {
             let sides = record.shape.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
             return Err(unreadable(format!("its shape [{sides}] is not 2-D")));
         };
-        let Some(bits) = record.dtype.bits() else {
-            return Err(unreadable(format!(
-                "its type {} is unknown",
-                quote::name(record.dtype.name())
-            )));
-        };
+        if let Dtype::Unknown(name) = &record.dtype {
+            return Err(unreadable(format!("its type {} is unknown", quote::name(name))));
+        }
         if columns == 0 {
             return Err(unreadable("it has no columns".into()));
         }
-        // The decoder has held the shape against the bytes, so this product fits.
-        let row_bits = columns.saturating_mul(bits);
-        if row_bits % 8 != 0 {
+        let Some(row_bytes) = record.dtype.bytes_of(columns) else {
             let why = format!("a row of {columns} {} is no whole number of bytes", record.dtype);
             return Err(unreadable(why));
-        }
-        if row_bits / 8 > MAX_ROW_BYTES {
-            let why = format!("a row has {} bytes, more than {MAX_ROW_BYTES}", row_bits / 8);
+        };
+        if row_bytes > MAX_ROW_BYTES {
+            let why = format!("a row has {row_bytes} bytes, more than {MAX_ROW_BYTES}");
             return Err(unreadable(why));
         }
         let mut spans: Vec<Span> = Vec::new();
@@ -148,7 +143,7 @@ impl Matrix {
             dtype: record.dtype.clone(),
             rows: spans.last().map_or(rows, |span| span.rows.end),
             columns,
-            row_bytes: row_bits / 8,
+            row_bytes,
             spans,
             sample: None,
             layout: None,
@@ -223,6 +218,11 @@ impl Matrix {
     /// Bytes that are read for them.
     pub fn stored_bytes(&self) -> u64 {
         self.layout.as_ref().map_or_else(|| self.bytes(), Layout::bytes)
+    }
+
+    /// Whether a row's bytes are codes and scales, and not its elements one after another.
+    pub fn is_coded(&self) -> bool {
+        self.layout.is_some() || matches!(self.dtype, Dtype::Block(_))
     }
 
     /// Tensors that are read side by side.

@@ -31,7 +31,7 @@ const HEADS: [&str; 14] = [
 const CERTAIN_HEADS: [usize; 6] = [0, 1, 4, 9, 10, 13];
 
 /// Input embeddings, best first; where a model has an encoder and a decoder, the decoder's.
-const EMBEDDINGS: [&str; 21] = [
+const EMBEDDINGS: [&str; 22] = [
     r"model\.embed_tokens",
     r"language_model\.model\.embed_tokens",
     r"model\.language_model\.embed_tokens",
@@ -49,6 +49,8 @@ const EMBEDDINGS: [&str; 21] = [
     r"gpt_neox\.embed_in",
     r"backbone\.embeddings?|model\.embeddings?|rwkv\.embeddings|emb|embed|model\.embed|model\.llm\.embed",
     r"transformer\.token_embeddings|transformer\.in_out_embed",
+    // In GGUF files.
+    r"token_embd",
     r"model\.embeddings\.tok_embeddings|(?:.*\.)?embeddings\.word_embeddings",
     r"transformer\.(?:tokens_embed|word_embedding|w|embeddings)",
     r"(?:.*\.)?(?:embed_tokens|tok_embeddings|shared|wte|word_embeddings|embed_in|emb|embed|token_embeddings|in_out_embed|tokens_embed|word_embedding|token_embedding|input_embedding)",

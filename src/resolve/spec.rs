@@ -69,7 +69,8 @@ impl ModelSpec {
         let looks_local = text.starts_with(['.', '/', '~', '\\'])
             || text.contains('\\')
             || text.ends_with('/')
-            || text.ends_with(".safetensors");
+            || text.ends_with(".safetensors")
+            || text.ends_with(".gguf");
         if looks_local {
             return Err(Error::NoSuchFile { file: text.to_owned() });
         }

@@ -18,6 +18,9 @@ mod heads;
 // Heads of codes and scales, in every layout that quantisers write.
 mod quantised;
 
+// GGUF files: every type, whole and split, good and damaged.
+mod gguf;
+
 // What every token of every family of tokenizers is, and what reports say of it.
 mod classes;
 

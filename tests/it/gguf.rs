@@ -1,0 +1,155 @@
+use super::support::*;
+use serde_json::{Value, json};
+use singularity_survey::standin::{Host, Repository, StandIn};
+use std::path::{Path, PathBuf};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/gguf")
+}
+
+fn bytes(file: &str) -> Vec<u8> {
+    std::fs::read(folder().join(file)).unwrap()
+}
+
+fn cases() -> Vec<Value> {
+    let cases: Vec<Value> = serde_json::from_slice(&bytes("expected.json")).unwrap();
+    assert!(cases.len() > 30);
+    cases
+}
+
+/// The case's file, and the others that belong to it.
+fn files(case: &Value) -> Vec<&str> {
+    match case["of"].as_array() {
+        Some(parts) => parts.iter().map(|part| part.as_str().unwrap()).collect(),
+        None => vec![case["file"].as_str().unwrap()],
+    }
+}
+
+fn agrees(report: &Value, case: &Value) {
+    let groups: Vec<&Value> =
+        report["duplicates"]["groups"].as_array().unwrap().iter().map(|g| &g["rows"]).collect();
+    assert_eq!(json!(groups), case["groups"], "{case}");
+    for part in ["tensor", "tied", "dtype", "rows", "columns", "row_bytes"] {
+        assert_eq!(report["matrix"][part], case[part], "{part} of {case}");
+    }
+    assert_eq!(report["matrix_digest"], case["matrix_digest"], "{case}");
+}
+
+#[test]
+fn rows_of_every_type_are_told_apart_from_everywhere() {
+    for case in cases() {
+        let mut repository = Repository::new("org/m");
+        for file in files(&case) {
+            repository = repository.file(file, bytes(file));
+        }
+        let world = World::new(StandIn::builder().chunk(999).repository(repository));
+        // The only GGUF file there is.
+        agrees(&world.scan(&["org/m"]), &case);
+        let first = files(&case)[0];
+        agrees(&world.scan(&["org/m", "--file", first, "--connections", "3"]), &case);
+        let local = folder().join(first);
+        agrees(&world.scan(&[local.to_str().unwrap(), "--threads", "2"]), &case);
+    }
+}
+
+#[test]
+fn of_several_files_one_has_to_be_named() {
+    let repository = Repository::new("org/m")
+        .file("m-Q8_0.gguf", bytes("q8_0.gguf"))
+        .file("m-Q4_K.gguf", bytes("q4_k.gguf"));
+    let world = World::new(StandIn::builder().repository(repository));
+    refused(&world.run(&["org/m"]), "m-Q4_K.gguf, m-Q8_0.gguf: 2 GGUF files; name one with --file");
+    assert_eq!(world.scan(&["org/m", "--file", "m-Q4_K.gguf"])["matrix"]["dtype"], "Q4_K");
+    // Safetensors go before it.
+    let both = repository_with_both();
+    let world = World::new(StandIn::builder().repository(both));
+    assert_eq!(world.scan(&["org/untied"])["matrix"]["file"], "model.safetensors");
+    assert_eq!(world.scan(&["org/untied", "--file", "q8_0.gguf"])["matrix"]["file"], "q8_0.gguf");
+}
+
+fn repository_with_both() -> Repository {
+    repository("untied").file("q8_0.gguf", bytes("q8_0.gguf"))
+}
+
+#[test]
+fn a_part_that_is_missing_is_an_error() {
+    let repository = Repository::new("org/m")
+        .file("split-00001-of-00003.gguf", bytes("split-00001-of-00003.gguf"))
+        .file("split-00003-of-00003.gguf", bytes("split-00003-of-00003.gguf"));
+    let world = World::new(StandIn::builder().repository(repository));
+    refused(
+        &world.run(&["org/m", "--file", "split-00003-of-00003.gguf"]),
+        "split-00002-of-00003.gguf",
+    );
+}
+
+#[test]
+fn values_of_blocks_are_not_guessed_and_those_of_plain_types_are_compared() {
+    let world = World::new(StandIn::builder());
+    let of = |file: &str| folder().join(file).to_str().unwrap().to_owned();
+    refused(&world.run(&[&of("q4_0.gguf"), "--equality", "values"]), "quantised");
+    let report = world.scan(&[&of("f16.gguf"), "--equality", "values", "--profile"]);
+    assert_eq!(report["profile"]["row_norms"].as_array().unwrap().len(), 12);
+}
+
+/// A GGUF file with a vocabulary of so many tokens.
+fn large(tokens: u64) -> Vec<u8> {
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+    let mut file = b"GGUF\x03\0\0\0".to_vec();
+    file.extend(1u64.to_le_bytes());
+    file.extend(1u64.to_le_bytes());
+    file.extend(text("tokenizer.ggml.tokens"));
+    file.extend([9u32.to_le_bytes(), 8u32.to_le_bytes()].concat());
+    file.extend(tokens.to_le_bytes());
+    (0..tokens).for_each(|token| file.extend(text(&format!("token number {token}"))));
+    file.extend(text("token_embd.weight"));
+    file.extend([2u32.to_le_bytes()].concat());
+    file.extend([4u64.to_le_bytes(), tokens.to_le_bytes()].concat());
+    file.extend(0u32.to_le_bytes());
+    file.extend(0u64.to_le_bytes());
+    file.resize(file.len().next_multiple_of(32), 0);
+    (0..tokens)
+        .for_each(|token| file.extend([token as u32, 0, 0, 1].map(u32::to_le_bytes).concat()));
+    file
+}
+
+#[test]
+fn a_long_header_takes_few_requests_and_hardly_more_bytes_than_it_has() {
+    let file = large(200_000);
+    let (size, matrix) = (file.len() as u64, 200_000 * 16);
+    let world =
+        World::new(StandIn::builder().repository(Repository::new("org/m").file("m.gguf", file)));
+    let inspection = json(&world.run(&["inspect", "org/m", "--format", "json"]));
+    assert_eq!(inspection["matrix"]["rows"], 200_000);
+    let log = world.hub.log();
+    let ranges: Vec<_> = log.iter().filter(|request| request.host == Host::Cdn).collect();
+    let sent: u64 = ranges.iter().map(|request| request.sent).sum();
+    assert!(ranges.len() <= 4, "{} ranges", ranges.len());
+    assert!(sent < (size - matrix) * 12 / 10, "{sent} of a header of {}", size - matrix);
+}
+
+#[test]
+fn damaged_files_are_refused_and_never_read_beyond_their_ends() {
+    let whole = bytes("q8_0.gguf");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    let run = |content: &[u8]| {
+        std::fs::write(&path, content).unwrap();
+        bare(&[path.to_str().unwrap()]).output().unwrap()
+    };
+    for length in (0..whole.len()).step_by(97) {
+        assert_eq!(run(&whole[..length]).status.code(), Some(2), "cut at {length}");
+    }
+    let with = |at: usize, new: &[u8]| {
+        let mut file = whole.clone();
+        file[at..at + new.len()].copy_from_slice(new);
+        file
+    };
+    refused(&run(&with(0, b"GGJT")), "does not begin with GGUF");
+    refused(&run(&with(4, &[1, 0, 0, 0])), "version 1");
+    refused(&run(&with(4, &[0, 0, 0, 3])), "big-endian");
+    refused(&run(&with(4, &[9, 0, 0, 0])), "version 9");
+    refused(&run(&with(8, &u64::MAX.to_le_bytes())), "tensors");
+    refused(&run(&with(16, &u64::MAX.to_le_bytes())), "metadata");
+    refused(&run(&with(24, &u64::MAX.to_le_bytes())), "past its end");
+}
