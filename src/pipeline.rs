@@ -201,6 +201,8 @@ impl Survey {
         let () = naming;
         let model = place.snapshot.origin().id;
         let (located, candidates) = choose(&job.which, &mut checkpoint, &config, &model).await?;
+        #[cfg(feature = "tokenizer")]
+        let naming = naming.or_listed(checkpoint.take_entries());
 
         let mut matrices = Vec::new();
         for located in located {

@@ -1,7 +1,7 @@
 //! Decoding a header without I/O: a decoder says which bytes it needs next, or that it is done.
 //! One driver serves every decoder over every source.
 
-use super::TensorRecord;
+use super::{Entries, TensorRecord};
 use crate::error::Result;
 use crate::source::ByteSource;
 use bytes::Bytes;
@@ -24,6 +24,11 @@ pub enum Step {
 pub trait HeaderDecoder {
     /// Takes a part of the bytes that the last step asked for; parts come in order.
     fn feed(&mut self, part: Bytes);
+
+    /// The vocabulary that the header holds, once it is done.
+    fn entries(&mut self) -> Option<Entries> {
+        None
+    }
 
     /// Says what is wanted, once all that was asked for has been fed.
     fn step(&mut self) -> Result<Step>;

@@ -1,12 +1,14 @@
 //! The GGUF header: metadata, then the tensors' names, shapes, types and places, then their bytes.
 //!
+//! Beside the tensors it holds a vocabulary, which is kept.
+//!
 //! By [its specification](https://github.com/ggml-org/ggml/blob/master/docs/gguf.md), versions 2 and 3, in
 //! little-endian order. Nothing says how long a header is, so that its beginning grows until it is
-//! whole. Of the metadata only the alignment is kept; every length is held against the file's before
+//! whole. Of the metadata only the alignment and the vocabulary are kept; every length is held against the file's before
 //! anything is made of it.
 
 use super::decode::{HeaderDecoder, Step};
-use super::{Dtype, TensorRecord};
+use super::{Dtype, Entries, TensorRecord};
 use crate::error::{Error, Result};
 use crate::quote;
 use bytes::{Bytes, BytesMut};
@@ -34,6 +36,7 @@ pub struct Gguf {
     file: String,
     size: u64,
     held: BytesMut,
+    entries: Entries,
 }
 
 /// Why reading stopped.
@@ -49,7 +52,7 @@ type Read<T> = std::result::Result<T, Stop>;
 impl Gguf {
     /// A decoder for a file of `size` bytes; the name is for messages.
     pub fn new(file: impl Into<String>, size: u64) -> Self {
-        Self { file: file.into(), size, held: BytesMut::new() }
+        Self { file: file.into(), size, held: BytesMut::new(), entries: Entries::default() }
     }
 
     fn wrong(&self, what: impl Into<String>) -> Error {
@@ -62,14 +65,24 @@ impl HeaderDecoder for Gguf {
         self.held.extend_from_slice(&part);
     }
 
+    fn entries(&mut self) -> Option<Entries> {
+        let entries = std::mem::take(&mut self.entries);
+        (!entries.tokens.is_empty()).then_some(entries)
+    }
+
     fn step(&mut self) -> Result<Step> {
         let held = self.held.len() as u64;
         let limit = self.size.min(MAX_HEADER);
         if held == 0 && self.size > 0 {
             return Ok(Step::Need(0..FIRST.min(limit)));
         }
-        match (Header { bytes: &self.held, at: 0, size: self.size }).tensors() {
-            Ok(tensors) => Ok(Step::Done(tensors)),
+        let mut entries = Entries::default();
+        match (Header { bytes: &self.held, at: 0, size: self.size }).tensors(&mut entries) {
+            Ok(tensors) => {
+                self.entries = entries;
+                self.held = BytesMut::new();
+                Ok(Step::Done(tensors))
+            }
             Err(Stop::Wrong(what)) => Err(self.wrong(what)),
             Err(Stop::Short(_)) if held >= self.size => {
                 Err(self.wrong("not a whole GGUF file: its header does not end"))
@@ -94,7 +107,7 @@ struct Header<'a> {
 }
 
 impl<'a> Header<'a> {
-    fn tensors(mut self) -> Read<Vec<TensorRecord>> {
+    fn tensors(mut self, entries: &mut Entries) -> Read<Vec<TensorRecord>> {
         let wrong = |what: &str| Err(Stop::Wrong(what.to_owned()));
         if self.take(4)? != b"GGUF" {
             return wrong("not a GGUF file: it does not begin with GGUF");
@@ -121,8 +134,17 @@ impl<'a> Header<'a> {
                 if alignment == 0 || !alignment.is_multiple_of(8) {
                     return wrong("its alignment is no multiple of 8");
                 }
-            } else {
-                self.value(kind, 0)?;
+                continue;
+            }
+            let start = self.at;
+            self.value(kind, 0)?;
+            let mut value =
+                Header { bytes: &self.bytes[..self.at], at: start, size: self.at as u64 };
+            match (key, kind) {
+                (b"tokenizer.ggml.model", 8) => entries.model = lossy(value.text()?),
+                (b"tokenizer.ggml.tokens", 9) => entries.tokens = value.texts()?,
+                (b"tokenizer.ggml.token_type", 9) => entries.types = value.numbers()?,
+                _ => {}
             }
         }
         let mut records = Vec::new();
@@ -208,6 +230,22 @@ impl<'a> Header<'a> {
         Ok(())
     }
 
+    /// The texts of an array that was passed over; none where it holds something else.
+    fn texts(&mut self) -> Read<Vec<String>> {
+        match (self.u32()?, self.u64()?) {
+            (8, count) => (0..count).map(|_| self.text().map(lossy)).collect(),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// The same of numbers of 32 bits with a sign.
+    fn numbers(&mut self) -> Read<Vec<i32>> {
+        match (self.u32()?, self.u64()?) {
+            (5, count) => (0..count).map(|_| self.u32().map(u32::cast_signed)).collect(),
+            _ => Ok(Vec::new()),
+        }
+    }
+
     fn text(&mut self) -> Read<&'a [u8]> {
         let length = self.u64()?;
         self.take(length)
@@ -239,6 +277,10 @@ impl<'a> Header<'a> {
             None => Err(Stop::Short(end)),
         }
     }
+}
+
+fn lossy(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).into_owned()
 }
 
 /// Bytes of a value of metadata, of a kind whose values have all one length.

@@ -18,6 +18,17 @@ pub use weights::{Checkpoint, Chosen};
 
 use std::ops::Range;
 
+/// The vocabulary that a header holds, an entry for each id.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Entries {
+    /// How they are spelled: `gpt2`, `llama`, …
+    pub model: String,
+    /// The entries.
+    pub tokens: Vec<String>,
+    /// What each is, by the numbers of the format; empty where it does not say.
+    pub types: Vec<i32>,
+}
+
 /// One tensor of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorRecord {

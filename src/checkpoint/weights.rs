@@ -4,7 +4,7 @@
 //! `model.safetensors.index.json` names. Other sets of weights in the same repository, such as
 //! Mistral's `consolidated*.safetensors`, are never mixed with these.
 
-use super::{Gguf, HeaderDecoder, Index, MAX_INDEX, Safetensors, TensorRecord, decode};
+use super::{Entries, Gguf, HeaderDecoder, Index, MAX_INDEX, Safetensors, TensorRecord, decode};
 use crate::error::{Error, Result};
 use crate::quote;
 use crate::resolve::Snapshot;
@@ -14,12 +14,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// One file with its header read.
-#[derive(Clone)]
 struct Opened {
     source: Arc<dyn ByteSource>,
     tensors: Arc<[TensorRecord]>,
     /// The tensors' places in that list, by name.
     by_name: Arc<[u32]>,
+    /// The vocabulary in the header.
+    entries: Option<Entries>,
 }
 
 impl Opened {
@@ -248,11 +249,12 @@ impl Checkpoint {
             false => Box::new(Safetensors::new(shown, size)),
         };
         let tensors = decode(source.as_ref(), decoder.as_mut()).await?;
+        let entries = decoder.entries();
         // A header of at most 100 MB has fewer tensors than can be counted so.
         let mut by_name: Vec<u32> = (0..tensors.len() as u32).collect();
         by_name.sort_unstable_by_key(|&at| &tensors[at as usize].name);
         let (tensors, by_name) = (tensors.into(), by_name.into());
-        Ok(Opened { source, tensors, by_name })
+        Ok(Opened { source, tensors, by_name, entries })
     }
 
     /// A shard that the index names, with its header.
@@ -341,6 +343,11 @@ impl Checkpoint {
                 Err(Error::format(file, what))
             }
         }
+    }
+
+    /// Takes the vocabulary that a header holds, where one does.
+    pub fn take_entries(&mut self) -> Option<Entries> {
+        self.opened.values_mut().find_map(|opened| opened.entries.take())
     }
 
     /// Bytes of all weights: what the index states, or the only file's length.

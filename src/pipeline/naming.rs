@@ -2,11 +2,12 @@
 
 use super::place::Place;
 use super::{Job, Survey, TokenizerChoice};
+use crate::checkpoint::Entries;
 use crate::error::{Error, Result};
 use crate::observe::{Event, Observer};
 use crate::report::TokenizerPart;
 use crate::resolve::{ModelSpec, Snapshot};
-use crate::vocabulary::{Class, MAX_TOKENIZER, Token, Vocabulary};
+use crate::vocabulary::{Class, Listed, MAX_TOKENIZER, Token, Vocabulary};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use tokio::sync::Mutex;
@@ -17,6 +18,10 @@ use tokio::task::JoinHandle;
 pub(super) struct Naming {
     coming: Mutex<Option<JoinHandle<Result<Loaded>>>>,
     loaded: OnceCell<Loaded>,
+    /// What names rows where there is no tokenizer.
+    listed: Option<Arc<Listed>>,
+    /// Whether it is the model's own that was asked for.
+    own: bool,
 }
 
 /// What came of it; a warning says why there is none.
@@ -27,11 +32,30 @@ pub(super) struct Loaded {
 }
 
 /// A vocabulary that has come.
-pub(super) struct Names(Arc<Vocabulary>);
+#[derive(Clone)]
+pub(super) enum Names {
+    Tokenizer(Arc<Vocabulary>),
+    Listed(Arc<Listed>),
+}
 
 impl Names {
     pub(super) fn part(&self, rows: u64) -> TokenizerPart {
-        TokenizerPart { size: self.0.size(), padding_rows: self.0.padding_rows(rows) }
+        match self {
+            Self::Tokenizer(all) => {
+                TokenizerPart { size: all.size(), padding_rows: all.padding_rows(rows) }
+            }
+            Self::Listed(all) => {
+                TokenizerPart { size: all.size(), padding_rows: rows.saturating_sub(all.size()) }
+            }
+        }
+    }
+
+    fn classify(&self, row: u64) -> Option<Class> {
+        let classed = match self {
+            Self::Tokenizer(all) => all.classify(row),
+            Self::Listed(all) => all.classify(row),
+        };
+        classed.map(|(class, _)| class)
     }
 
     /// The class of each of so many rows; a second's work for the largest vocabularies, done beside
@@ -41,8 +65,8 @@ impl Names {
         let parts: Vec<_> = (0..rows)
             .step_by(usize::try_from(share).unwrap_or(usize::MAX))
             .map(|first| {
-                let vocabulary = Arc::clone(&self.0);
-                let class = move |row| vocabulary.classify(row).map(|(class, _)| class);
+                let names = self.clone();
+                let class = move |row| names.classify(row);
                 tokio::task::spawn_blocking(move || {
                     (first..rows.min(first + share)).map(class).collect::<Vec<_>>()
                 })
@@ -57,8 +81,11 @@ impl Names {
     }
 
     pub(super) fn namer(&self) -> impl Fn(u64) -> Token + use<> {
-        let vocabulary = Arc::clone(&self.0);
-        move |row| vocabulary.token(row)
+        let names = self.clone();
+        move |row| match &names {
+            Self::Tokenizer(all) => all.token(row),
+            Self::Listed(all) => all.token(row),
+        }
     }
 }
 
@@ -81,7 +108,14 @@ impl Naming {
             }
         };
         let coming = task.map(|(snapshot, file, asked)| tokio::spawn(load(snapshot, file, asked)));
-        Ok(Self { coming: Mutex::new(coming), loaded: OnceCell::new() })
+        let own = job.tokenizer == TokenizerChoice::Own;
+        Ok(Self { coming: Mutex::new(coming), loaded: OnceCell::new(), listed: None, own })
+    }
+
+    /// Names rows by the vocabulary in a header, if there is no tokenizer beside it.
+    pub(super) fn or_listed(self, entries: Option<Entries>) -> Self {
+        let entries = entries.filter(|_| self.own);
+        Self { listed: entries.map(|entries| Arc::new(Listed::new(entries))), ..self }
     }
 
     /// Waits for the vocabulary; without one, a warning says why.
@@ -103,13 +137,16 @@ impl Naming {
                 }
             })
             .await?;
+        if let (None, Some(listed)) = (&loaded.vocabulary, &self.listed) {
+            return Ok(Some(Names::Listed(Arc::clone(listed))));
+        }
         if let Some(warning) = &loaded.warning {
             if first {
                 observer.event(&Event::Warning { message: warning });
             }
             warnings.push(warning.clone());
         }
-        Ok(loaded.vocabulary.clone().map(Names))
+        Ok(loaded.vocabulary.clone().map(Names::Tokenizer))
     }
 }
 

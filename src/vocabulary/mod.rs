@@ -2,6 +2,8 @@
 
 mod classes;
 #[cfg(feature = "tokenizer")]
+mod listed;
+#[cfg(feature = "tokenizer")]
 mod spelling;
 #[cfg(feature = "tokenizer")]
 mod stages;
@@ -9,6 +11,8 @@ mod stages;
 mod tokenizer;
 
 pub use classes::{Absent, Cause, Class, is_possible};
+#[cfg(feature = "tokenizer")]
+pub use listed::Listed;
 #[cfg(feature = "tokenizer")]
 pub use tokenizer::{MAX_TOKENIZER, Vocabulary, is_guarded};
 

@@ -143,7 +143,7 @@ impl Spelling {
 
 /// GPT-2's alphabet: printable Latin-1 characters stand for themselves, the other bytes, in order,
 /// for the characters from U+0100 on.
-fn byte_alphabet() -> HashMap<char, u8> {
+pub(super) fn byte_alphabet() -> HashMap<char, u8> {
     let itself = |b: u8| matches!(b, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
     let mut others = (0x100u32..).filter_map(char::from_u32);
     (0..=255u8)

@@ -53,6 +53,29 @@ fn rows_of_every_type_are_told_apart_from_everywhere() {
 }
 
 #[test]
+fn rows_are_named_by_the_files_own_vocabulary_unless_there_is_a_tokenizer() {
+    let alone = Repository::new("org/m").file("q8_0.gguf", bytes("q8_0.gguf"));
+    let world = World::new(StandIn::builder().repository(alone));
+    let report = world.scan(&["org/m"]);
+    assert_eq!(report["tokenizer"], json!({"size": 12, "padding_rows": 0}));
+    let texts = |report: &Value| -> Vec<String> {
+        let tokens = report["duplicates"]["groups"][0]["tokens"].as_array().unwrap();
+        tokens.iter().map(|token| token["text"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(texts(&report), ["token 1 ä", "token 5 ä", "token 11 ä"]);
+    assert_eq!(report["warnings"].as_array().unwrap().len(), 1, "{report}");
+    assert_eq!(world.scan(&["org/m", "--no-tokenizer"])["tokenizer"], Value::Null);
+    let tokenizer = fixture("untied").join("tokenizer.json");
+    let named = world.scan(&["org/m", "--tokenizer", tokenizer.to_str().unwrap()]);
+    assert_ne!(texts(&named), texts(&report));
+    // What the list does not tell is not guessed.
+    let policy = world.home.path().join("p.toml");
+    std::fs::write(&policy, "forbid = [\"special-in-group\"]\n").unwrap();
+    let output = world.run(&["check", "org/m", "--policy", policy.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
+}
+
+#[test]
 fn of_several_files_one_has_to_be_named() {
     let repository = Repository::new("org/m")
         .file("m-Q8_0.gguf", bytes("q8_0.gguf"))
