@@ -400,11 +400,13 @@ fn annotations_are_escaped_as_the_runner_reads_them() {
 }
 
 #[test]
-fn text_keeps_to_eighty_columns_and_colour_adds_nothing_else() {
+fn text_has_a_line_for_each_finding_and_colour_adds_nothing_else() {
     let colors = regex::Regex::new("\u{1b}\\[[0-9;]*m").unwrap();
     for verdict in [every_rule(), undecided(), nothing_found()] {
         let text = rendered(&verdict, VerdictFormat::Text);
-        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        let findings: usize = verdict.checks.iter().map(|check| check.findings.len()).sum();
+        let of = |line: &&str| line.starts_with("error[") || line.starts_with("note[");
+        assert_eq!(text.lines().filter(of).count(), findings, "{text}");
         let mut colored = Vec::new();
         VerdictFormat::Text.render(&verdict, true, &mut colored).unwrap();
         let colored = String::from_utf8(colored).unwrap();

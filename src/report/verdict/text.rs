@@ -1,9 +1,8 @@
-//! A verdict for a reader at a terminal of 80 columns: an entry for each finding, and one for each
-//! check. What follows on from line to line is indented, so that an entry is found by its beginning.
+//! A verdict for a reader: a line for each finding, and one for each check. Lines are as long as they
+//! are, so that each can be searched for and counted.
 
 use super::{Level, Outcome, Verdict, words};
 use crate::quote;
-use crate::report::text::wrapped;
 use std::io::{self, Write};
 
 /// Colours, as terminals number them.
@@ -13,14 +12,9 @@ const YELLOW: u8 = 33;
 const CYAN: u8 = 36;
 
 pub(super) fn render(verdict: &Verdict, color: bool, out: &mut dyn Write) -> io::Result<()> {
-    let mut entry = |label: &str, paint: u8, text: &str| {
-        let mut lines = Vec::new();
-        wrapped("", &format!("{label} {text}"), &mut lines)?;
-        let lines = String::from_utf8_lossy(&lines);
-        match lines.strip_prefix(label) {
-            Some(rest) if color => write!(out, "\u{1b}[1;{paint}m{label}\u{1b}[0m{rest}"),
-            _ => write!(out, "{lines}"),
-        }
+    let mut entry = |label: &str, paint: u8, text: &str| match color {
+        true => writeln!(out, "\u{1b}[1;{paint}m{label}\u{1b}[0m {text}"),
+        false => writeln!(out, "{label} {text}"),
     };
     for check in &verdict.checks {
         let subject = words::subject(check);
