@@ -267,8 +267,10 @@ impl<'a> Header<'a> {
 
     fn take(&mut self, length: u64) -> Read<&'a [u8]> {
         let end = (self.at as u64).checked_add(length).filter(|&end| end <= self.size);
-        let end =
-            end.ok_or_else(|| Stop::Wrong("a part of its header reaches past its end".into()))?;
+        let end = end.ok_or_else(|| {
+            let what = "not a whole GGUF file: a part of its header reaches past its end";
+            Stop::Wrong(what.to_owned())
+        })?;
         match self.bytes.get(self.at..end as usize) {
             Some(bytes) => {
                 self.at = end as usize;
