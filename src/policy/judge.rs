@@ -111,6 +111,15 @@ impl Why {
                 "{rules}: not decided, because without a tokenizer nothing tells which rows are \
                  padding{reason}; name one for the model, or do not allow padding"
             ),
+            Self::Degenerate
+                if warnings.iter().any(|warning| warning.contains("are quantised")) =>
+            {
+                format!(
+                    "{rules}: not decided, because the rows are quantised, and none is measured; \
+                     leave {} out of forbid for this model",
+                    if rules.contains(',') { "them" } else { "it" }
+                )
+            }
             Self::Degenerate => format!(
                 "{rules}: not decided, because the report does not say which rows are zero or not \
                  finite; scan with --classes or --profile"

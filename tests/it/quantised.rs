@@ -110,6 +110,9 @@ fn what_codes_stand_for_is_not_guessed() {
     refused(&output, "quantised");
     let report = world.scan(&["org/mlx-affine", "--profile"]);
     assert_eq!((&report["profile"], &report["degenerate"]), (&Value::Null, &Value::Null));
+    let check = world.run(&["check", "org/mlx-affine"]);
+    assert_eq!(check.status.code(), Some(2));
+    assert!(text(&check.stdout).contains("leave it out of forbid"), "{}", text(&check.stdout));
     let warnings = report["warnings"].to_string();
     assert!(warnings.contains("not known"), "{warnings}");
 }
