@@ -9,6 +9,7 @@
 //! Opening ─► Measuring ─► paid, or nothing known yet ─► more streams ─► Opening ─► …
 //!                      └► not paid ─► as many as before ─► Resting ─► Measuring ─► …
 //! a try that failed ─► as many as the server serves now ─► Resting
+//!   (not the first after bytes that came: that is the network's doing)
 //! ```
 //!
 //! Nothing here ends a stream: one that is too many takes no next segment.
@@ -43,7 +44,9 @@ pub(super) enum State {
     Opening,
     /// Its bytes come.
     Delivering,
-    /// A try has failed, and nothing has come since.
+    /// Its bytes came, and then a try failed: networks break, whatever a server serves.
+    Stumbled,
+    /// A try has failed where nothing had come, or again.
     Waiting,
 }
 
@@ -132,8 +135,12 @@ impl Width {
         self.set(stream, State::Idle);
     }
 
-    /// A stream's try has failed: the server serves no more than the others for now.
+    /// A stream's try has failed. Unless its bytes were coming, the server serves no more than the
+    /// others for now.
     pub(super) fn failed(&mut self, stream: &mut State, now: Instant) {
+        if *stream == State::Delivering {
+            return self.set(stream, State::Stumbled);
+        }
         self.set(stream, State::Waiting);
         self.refused = true;
         self.allowed = self.allowed.min(self.served());
