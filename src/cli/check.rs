@@ -182,7 +182,7 @@ impl<'a> Desk<'a> {
             let namer = prepared.namer(part.rows).await?;
             let (tokenizer, token) = namer.unzip();
             let rules = &target.entry.rules;
-            let case = Case::new(rules, baseline, prepared.origin(), part, tokenizer);
+            let case = Case::new(rules, baseline, prepared.origin(), part, tokenizer.as_ref());
             let token = token.as_ref().map(|token| token.as_ref() as &dyn Fn(u64) -> _);
             let finding = first(Live::new(&case, token), sights).await;
             Ok::<_, Error>(stopped(&target.name, &case, prepared.origin(), part, finding))

@@ -4,10 +4,12 @@ use super::place::Place;
 use super::{Job, Survey, TokenizerChoice};
 use crate::checkpoint::Entries;
 use crate::error::{Error, Result};
+use crate::head::MAX_CONFIG;
 use crate::observe::{Event, Observer};
 use crate::report::TokenizerPart;
 use crate::resolve::{ModelSpec, Snapshot};
-use crate::vocabulary::{Class, Listed, MAX_TOKENIZER, Token, Vocabulary};
+use crate::vocabulary::{Beside, Class, FILES, Form, Listed, Named, Token};
+use bytes::Bytes;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use tokio::sync::Mutex;
@@ -19,7 +21,7 @@ pub(super) struct Naming {
     coming: Mutex<Option<JoinHandle<Result<Loaded>>>>,
     loaded: OnceCell<Loaded>,
     /// What names rows where there is no tokenizer.
-    listed: Option<Arc<Listed>>,
+    listed: Option<Names>,
     /// Whether it is the model's own that was asked for.
     own: bool,
 }
@@ -27,35 +29,21 @@ pub(super) struct Naming {
 /// What came of it; a warning says why there is none.
 #[derive(Clone)]
 pub(super) struct Loaded {
-    vocabulary: Option<Arc<Vocabulary>>,
+    names: Option<Names>,
     warning: Option<String>,
 }
 
-/// A vocabulary that has come.
+/// A vocabulary that has come, and the file it came from, where it is not the weights' own.
 #[derive(Clone)]
-pub(super) enum Names {
-    Tokenizer(Arc<Vocabulary>),
-    Listed(Arc<Listed>),
+pub(super) struct Names {
+    named: Arc<Named>,
+    file: Option<String>,
 }
 
 impl Names {
     pub(super) fn part(&self, rows: u64) -> TokenizerPart {
-        match self {
-            Self::Tokenizer(all) => {
-                TokenizerPart { size: all.size(), padding_rows: all.padding_rows(rows) }
-            }
-            Self::Listed(all) => {
-                TokenizerPart { size: all.size(), padding_rows: rows.saturating_sub(all.size()) }
-            }
-        }
-    }
-
-    fn classify(&self, row: u64) -> Option<Class> {
-        let classed = match self {
-            Self::Tokenizer(all) => all.classify(row),
-            Self::Listed(all) => all.classify(row),
-        };
-        classed.map(|(class, _)| class)
+        let (size, padding_rows) = (self.named.size(), self.named.padding_rows(rows));
+        TokenizerPart { size, padding_rows, file: self.file.clone() }
     }
 
     /// The class of each of so many rows; a second's work for the largest vocabularies, done beside
@@ -65,8 +53,8 @@ impl Names {
         let parts: Vec<_> = (0..rows)
             .step_by(usize::try_from(share).unwrap_or(usize::MAX))
             .map(|first| {
-                let names = self.clone();
-                let class = move |row| names.classify(row);
+                let named = Arc::clone(&self.named);
+                let class = move |row| named.classify(row).map(|(class, _)| class);
                 tokio::task::spawn_blocking(move || {
                     (first..rows.min(first + share)).map(class).collect::<Vec<_>>()
                 })
@@ -81,33 +69,34 @@ impl Names {
     }
 
     pub(super) fn namer(&self) -> impl Fn(u64) -> Token + use<> {
-        let names = self.clone();
-        move |row| match &names {
-            Self::Tokenizer(all) => all.token(row),
-            Self::Listed(all) => all.token(row),
-        }
+        let named = Arc::clone(&self.named);
+        move |row| named.token(row)
     }
 }
 
 impl Naming {
     /// Starts to fetch what the job asks for.
     pub(super) fn start(survey: &Survey, job: &Job, place: &Place) -> Result<Self> {
-        let own = |folder: &str| format!("{folder}tokenizer.json");
-        let task = match &job.tokenizer {
+        let wanted = match &job.tokenizer {
             TokenizerChoice::None => None,
-            TokenizerChoice::Own => Some((Arc::clone(&place.snapshot), own(&place.folder), false)),
+            TokenizerChoice::Own => {
+                // Such a file has a vocabulary of its own.
+                let gguf = place.file.as_ref().is_some_and(|file| file.ends_with(".gguf"));
+                let files = if gguf { &FILES[..1] } else { &FILES };
+                Some(Wanted::any(&place.snapshot, &place.folder, files, false))
+            }
             TokenizerChoice::Of(model) => {
-                let other = survey.place(model, None)?;
+                let Place { snapshot, folder, file } = survey.place(model, None)?;
                 // A local file is the tokenizer itself, whatever its name.
-                let file = match (model, &other.file) {
-                    (ModelSpec::Path(_) | ModelSpec::Url(_), Some(file)) => file.clone(),
-                    (_, Some(file)) if file.ends_with(".json") => format!("{}{file}", other.folder),
-                    _ => own(&other.folder),
-                };
-                Some((other.snapshot, file, true))
+                let local = matches!(model, ModelSpec::Path(_) | ModelSpec::Url(_));
+                let own = file.filter(|file| {
+                    local || file.ends_with(".json") || Form::of(file) != Form::Json
+                });
+                let files = own.as_ref().map_or(FILES.to_vec(), |file| vec![file.as_str()]);
+                Some(Wanted::any(&snapshot, &folder, &files, true))
             }
         };
-        let coming = task.map(|(snapshot, file, asked)| tokio::spawn(load(snapshot, file, asked)));
+        let coming = wanted.map(|wanted| tokio::spawn(load(wanted)));
         let own = job.tokenizer == TokenizerChoice::Own;
         Ok(Self { coming: Mutex::new(coming), loaded: OnceCell::new(), listed: None, own })
     }
@@ -115,7 +104,9 @@ impl Naming {
     /// Names rows by the vocabulary in a header, if there is no tokenizer beside it.
     pub(super) fn or_listed(self, entries: Option<Entries>) -> Self {
         let entries = entries.filter(|_| self.own);
-        Self { listed: entries.map(|entries| Arc::new(Listed::new(entries))), ..self }
+        let named = |entries| Arc::new(Named::Listed(Listed::of_metadata(entries)));
+        let listed = entries.map(|entries| Names { named: named(entries), file: None });
+        Self { listed, ..self }
     }
 
     /// Waits for the vocabulary; without one, a warning says why.
@@ -129,16 +120,16 @@ impl Naming {
             .loaded
             .get_or_try_init(|| async {
                 match self.coming.lock().await.take() {
-                    None => Ok(Loaded { vocabulary: None, warning: None }),
+                    None => Ok(Loaded { names: None, warning: None }),
                     Some(task) => task.await.unwrap_or_else(|_| {
                         let warning = "the tokenizer cannot be read: its reader failed".into();
-                        Ok(Loaded { vocabulary: None, warning: Some(warning) })
+                        Ok(Loaded { names: None, warning: Some(warning) })
                     }),
                 }
             })
             .await?;
-        if let (None, Some(listed)) = (&loaded.vocabulary, &self.listed) {
-            return Ok(Some(Names::Listed(Arc::clone(listed))));
+        if let (None, Some(listed)) = (&loaded.names, &self.listed) {
+            return Ok(Some(listed.clone()));
         }
         if let Some(warning) = &loaded.warning {
             if first {
@@ -146,30 +137,91 @@ impl Naming {
             }
             warnings.push(warning.clone());
         }
-        Ok(loaded.vocabulary.clone().map(Names::Tokenizer))
+        Ok(loaded.names.clone())
+    }
+}
+
+/// A vocabulary that is to be fetched.
+struct Wanted {
+    snapshot: Arc<dyn Snapshot>,
+    folder: String,
+    /// Its names, of which the first that is there counts.
+    files: Vec<String>,
+    /// Whether it was asked for.
+    asked: bool,
+}
+
+impl Wanted {
+    fn any(snapshot: &Arc<dyn Snapshot>, folder: &str, files: &[&str], asked: bool) -> Self {
+        let files = files.iter().map(|file| format!("{folder}{file}")).collect();
+        Self { snapshot: Arc::clone(snapshot), folder: folder.to_owned(), files, asked }
+    }
+
+    /// The first file that is there. What the cache does not know of, another file may stand in for.
+    async fn first(&self) -> Result<Option<(String, Bytes)>> {
+        let mut unknown = None;
+        for file in &self.files {
+            match self.snapshot.read(file, Form::of(file).limit()).await {
+                Ok(Some(bytes)) => return Ok(Some((file.clone(), bytes))),
+                Ok(None) => {}
+                Err(error @ Error::Offline { .. }) => unknown = unknown.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        unknown.map_or(Ok(None), Err)
+    }
+
+    /// What lies beside it; of newer files the configuration tells what older ones have apart.
+    async fn beside(&self, form: Form) -> Result<Beside> {
+        let read = async |name: &str, limit| {
+            self.snapshot.read(&format!("{}{name}", self.folder), limit).await
+        };
+        let mut beside = Beside::default();
+        if form == Form::Json {
+            return Ok(beside);
+        }
+        if form == Form::Pairs {
+            beside.merges = read("merges.txt", form.limit()).await?;
+        }
+        beside.config = read("tokenizer_config.json", MAX_CONFIG).await?;
+        if !beside.tells_all() {
+            beside.added = read("added_tokens.json", MAX_CONFIG).await?;
+            beside.special = read("special_tokens_map.json", MAX_CONFIG).await?;
+        }
+        Ok(beside)
     }
 }
 
 /// Fetches and parses. A model's own tokenizer is a help, so that its absence or a fault of it is
 /// a warning; one that was asked for must exist. A file that changed is an error in any case.
-async fn load(snapshot: Arc<dyn Snapshot>, file: String, asked: bool) -> Result<Loaded> {
-    let without = |warning: String| Ok(Loaded { vocabulary: None, warning: Some(warning) });
-    let json = match snapshot.read(&file, MAX_TOKENIZER).await {
-        Ok(Some(json)) => json,
-        Ok(None) if asked => {
-            let id = snapshot.origin().id;
-            let file = if id.ends_with(&file) { id } else { format!("{id}/{file}") };
+async fn load(wanted: Wanted) -> Result<Loaded> {
+    let without = |warning: String| Ok(Loaded { names: None, warning: Some(warning) });
+    let found = async {
+        let Some((file, bytes)) = wanted.first().await? else { return Ok(None) };
+        let beside = wanted.beside(Form::of(&file)).await?;
+        Ok(Some((file, bytes, beside)))
+    };
+    let (file, bytes, beside) = match found.await {
+        Ok(Some(found)) => found,
+        Ok(None) if wanted.asked => {
+            let (id, file) = (wanted.snapshot.origin().id, &wanted.files[0]);
+            let file = if id.ends_with(file) { id } else { format!("{id}/{file}") };
             return Err(Error::NoSuchFile { file });
         }
-        Ok(None) => return without(format!("there is no {file}, so rows have no names")),
+        Ok(None) => {
+            return without(format!("there is no {}, so rows have no names", wanted.files[0]));
+        }
         Err(error @ Error::Changed { .. }) => return Err(error),
-        Err(error) if asked => return Err(error),
+        Err(error) if wanted.asked => return Err(error),
         Err(error) => return without(format!("rows have no names: {error}")),
     };
-    let parse = move || Vocabulary::parse(&file, &json);
-    match tokio::task::spawn_blocking(parse).await {
-        Ok(Ok(vocabulary)) => Ok(Loaded { vocabulary: Some(Arc::new(vocabulary)), warning: None }),
-        Ok(Err(error)) => without(format!("rows have no names: {error}")),
+    let read = move || (Named::read(&file, &bytes, &beside), file);
+    match tokio::task::spawn_blocking(read).await {
+        Ok((Ok(named), file)) => {
+            let names = Names { named: Arc::new(named), file: Some(file) };
+            Ok(Loaded { names: Some(names), warning: None })
+        }
+        Ok((Err(error), _)) => without(format!("rows have no names: {error}")),
         Err(_) => without("rows have no names: the tokenizer cannot be read".into()),
     }
 }

@@ -94,7 +94,7 @@ impl Allowed {
     pub(super) fn new(
         allow: &Allow,
         matrix: &MatrixPart,
-        tokenizer: Option<TokenizerPart>,
+        tokenizer: Option<&TokenizerPart>,
     ) -> Self {
         let ids = allow.ids.iter().chain(allow.rows.iter().flat_map(|rows| &rows.ids));
         let mut ranges: Vec<(u64, u64)> = ids.map(|ids| (*ids.0.start(), *ids.0.end())).collect();
@@ -144,8 +144,8 @@ mod tests {
         ) {
             let ids: Vec<Ids> = ranges.iter().map(|&(first, n)| Ids::new(first, first + n)).collect();
             let allow = Allow { ids: ids.clone(), ..Allow::default() };
-            let tokenizer = Some(TokenizerPart { size: 0, padding_rows: padding });
-            let allowed = Allowed::new(&allow, &matrix(60), tokenizer);
+            let tokenizer = TokenizerPart { size: 0, padding_rows: padding, file: None };
+            let allowed = Allowed::new(&allow, &matrix(60), Some(&tokenizer));
             for row in 0..60 {
                 let naive = ids.iter().any(|ids| ids.0.contains(&row)) || row >= 60 - padding;
                 prop_assert_eq!(allowed.has(row), naive);

@@ -27,7 +27,7 @@ impl<'a> Case<'a> {
         baseline: Option<&'a Baseline>,
         model: &'a Origin,
         matrix: &'a MatrixPart,
-        tokenizer: Option<TokenizerPart>,
+        tokenizer: Option<&TokenizerPart>,
     ) -> Self {
         Self {
             rules,
@@ -296,7 +296,11 @@ pub(super) mod samples {
             warnings: Vec::new(),
             model: origin(),
             matrix: matrix(rows),
-            tokenizer: token.map(|_| TokenizerPart { size: rows - padding_rows, padding_rows }),
+            tokenizer: token.map(|_| TokenizerPart {
+                size: rows - padding_rows,
+                padding_rows,
+                file: None,
+            }),
             duplicates: DuplicatesPart::new(&found, Equality::Bits, 0, token),
             classes: None,
             profile: None,

@@ -20,7 +20,7 @@ pub fn judge(
     baseline: Option<&Baseline>,
     basis: Basis,
 ) -> Check {
-    let case = Case::new(rules, baseline, &report.model, &report.matrix, report.tokenizer);
+    let case = Case::new(rules, baseline, &report.model, &report.matrix, report.tokenizer.as_ref());
     let mut court = Court { case: &case, findings: Vec::new(), open: BTreeMap::new() };
     let mut figures = None;
     if listed_in_full(report) {

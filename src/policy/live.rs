@@ -224,7 +224,7 @@ mod tests {
 
             let matrix = matrix(values.len() as u64);
             let model = origin();
-            let case = Case::new(&rules, baseline, &model, &matrix, report.tokenizer);
+            let case = Case::new(&rules, baseline, &model, &matrix, report.tokenizer.as_ref());
             let namer = |row: u64| token(row, classes[row as usize]);
             let mut live = Live::new(&case, Some(&namer)).unwrap();
             let certain = sights(&values, &order).into_iter().find_map(|sight| live.saw(sight));

@@ -29,7 +29,7 @@ enum Line<'a> {
 struct Summary<'a> {
     schema: u32,
     warnings: &'a [String],
-    tokenizer: Option<TokenizerPart>,
+    tokenizer: Option<&'a TokenizerPart>,
     duplicates: DuplicatesPart,
     classes: Option<&'a ClassesPart>,
     profile: Option<&'a ProfilePart>,
@@ -60,7 +60,7 @@ pub fn finish(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let summary = Summary {
         schema: SCHEMA,
         warnings: &report.warnings,
-        tokenizer: report.tokenizer,
+        tokenizer: report.tokenizer.as_ref(),
         duplicates,
         classes: report.classes.as_ref(),
         profile: report.profile.as_ref(),

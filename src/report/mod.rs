@@ -240,12 +240,15 @@ impl From<&Matrix> for MatrixPart {
 }
 
 /// The tokenizer that named the rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenizerPart {
     /// How many ids it has.
     pub size: u64,
-    /// Rows past its last id.
+    /// Rows past its last id, where its files tell which is the last.
     pub padding_rows: u64,
+    /// The file it was read from; absent where that is the weights' own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
 }
 
 /// How rows were told apart without reading all of them.

@@ -85,7 +85,7 @@ impl Text {
             quote::short(&matrix.dtype),
             size(parameters.saturating_mul(4))
         )?;
-        match report.tokenizer {
+        match &report.tokenizer {
             Some(tokenizer) => writeln!(
                 out,
                 "Tokenizer: {} tokens, {} rows of padding past the last",

@@ -1,18 +1,23 @@
 //! A vocabulary that is a list and no tokenizer: what entries spell is known, and not what encodes to
 //! them.
 
+use super::settings::Added;
 use super::spelling::byte_alphabet;
 use super::{Absent, Cause, Class, Token};
 use crate::checkpoint::Entries;
+use std::collections::BTreeMap;
 
-/// What an entry is, by the numbers of llama.cpp (`llama_token_type`).
-const CONTROL: i32 = 3;
-const USER_DEFINED: i32 = 4;
-const BYTE: i32 = 6;
+/// What an entry is, by the numbers of SentencePiece, which llama.cpp took over.
+pub(super) const UNKNOWN: i32 = 2;
+pub(super) const CONTROL: i32 = 3;
+pub(super) const USER_DEFINED: i32 = 4;
+pub(super) const BYTE: i32 = 6;
 
-/// The entries of a GGUF file's metadata.
+/// What entries spell, by their ids.
 pub struct Listed {
-    entries: Vec<Entry>,
+    entries: BTreeMap<u32, Entry>,
+    /// Whether every id is in it, so that there is no token of any other.
+    complete: bool,
 }
 
 struct Entry {
@@ -21,34 +26,42 @@ struct Entry {
 }
 
 impl Listed {
-    /// Takes the entries as they are spelled there.
-    pub fn new(entries: Entries) -> Self {
+    /// The bytes that entries spell, and of those that were added beside a trained vocabulary whether
+    /// they are marked special. Of two of one id the later counts.
+    pub fn new(
+        entries: impl IntoIterator<Item = (u32, Vec<u8>, Option<bool>)>,
+        complete: bool,
+    ) -> Self {
+        let entry = |(id, bytes, special)| {
+            let spelled = String::from_utf8(bytes).map_err(|error| error.into_bytes());
+            (id, Entry { spelled, special })
+        };
+        Self { entries: entries.into_iter().map(entry).collect(), complete }
+    }
+
+    /// The entries of a GGUF file's metadata, as they are spelled there.
+    pub fn of_metadata(entries: Entries) -> Self {
         let Entries { model, tokens, types } = entries;
         let alphabet = (model == "gpt2").then(byte_alphabet);
-        let entry = |(number, token): (usize, String)| {
-            let kind = types.get(number).copied().unwrap_or_default();
-            let special = match kind {
-                CONTROL => Some(true),
-                USER_DEFINED => Some(false),
-                _ => None,
+        let entry = |(id, token): (u32, String)| {
+            let kind = types.get(id as usize).copied().unwrap_or_default();
+            let bytes = match (kind, &alphabet) {
+                (CONTROL | USER_DEFINED, _) => None,
+                (_, Some(alphabet)) => token.chars().map(|c| alphabet.get(&c).copied()).collect(),
+                (kind, None) => Some(piece(&token, kind)),
             };
-            let bytes = match (special, &alphabet) {
-                (Some(_), _) => None,
-                (None, Some(alphabet)) => {
-                    token.chars().map(|c| alphabet.get(&c).copied()).collect()
-                }
-                (None, None) if kind == BYTE => byte(&token).map(|byte| vec![byte]),
-                // SentencePiece's sign for a space.
-                (None, None) => Some(token.replace('▁', " ").into_bytes()),
-            };
-            let spelled = match bytes.map(String::from_utf8) {
-                None => Ok(token),
-                Some(Ok(text)) => Ok(text),
-                Some(Err(error)) => Err(error.into_bytes()),
-            };
-            Entry { spelled, special }
+            (id, bytes.unwrap_or_else(|| token.into_bytes()), added(kind))
         };
-        Self { entries: tokens.into_iter().enumerate().map(entry).collect() }
+        Self::new((0..).zip(tokens).map(entry), true)
+    }
+
+    /// The same with tokens that were added to it.
+    pub(super) fn with(mut self, tokens: &BTreeMap<u32, Added>) -> Self {
+        let entry = |(&id, token): (&u32, &Added)| {
+            (id, Entry { spelled: Ok(token.content.clone()), special: Some(token.special) })
+        };
+        self.entries.extend(tokens.iter().map(entry));
+        self
     }
 
     /// How many ids there are.
@@ -56,11 +69,17 @@ impl Listed {
         self.entries.len() as u64
     }
 
-    /// The class of a row's token, where a list tells it: special tokens, and rows past its end.
+    /// How many of a matrix's rows lie past the last id; none where others may have ids too.
+    pub fn padding_rows(&self, rows: u64) -> u64 {
+        if self.complete { rows.saturating_sub(self.end()) } else { 0 }
+    }
+
+    /// The class of a row's token, where a list tells it: special tokens, and rows without any.
     pub fn classify(&self, row: u64) -> Option<(Class, Cause)> {
         match self.entry(row) {
+            None if !self.complete => None,
             None => {
-                let absent = Some(Absent::Past);
+                let absent = Some(if row < self.end() { Absent::Hole } else { Absent::Past });
                 Some((Class::NoToken, Cause { absent, ..Cause::default() }))
             }
             Some(entry) => {
@@ -84,8 +103,31 @@ impl Listed {
         Token { row, text, class, cause: cause.unwrap_or_default(), bytes }
     }
 
+    /// One past the highest id.
+    fn end(&self) -> u64 {
+        self.entries.last_key_value().map_or(0, |(&id, _)| u64::from(id) + 1)
+    }
+
     fn entry(&self, row: u64) -> Option<&Entry> {
-        self.entries.get(usize::try_from(row).ok()?)
+        self.entries.get(&u32::try_from(row).ok()?)
+    }
+}
+
+/// Whether an entry was added beside what was trained, and then whether it is marked special.
+pub(super) fn added(kind: i32) -> Option<bool> {
+    match kind {
+        CONTROL => Some(true),
+        USER_DEFINED => Some(false),
+        _ => None,
+    }
+}
+
+/// The bytes that a SentencePiece entry spells.
+pub(super) fn piece(token: &str, kind: i32) -> Vec<u8> {
+    match byte(token) {
+        Some(byte) if kind == BYTE => vec![byte],
+        // Its sign for a space.
+        _ => token.replace('▁', " ").into_bytes(),
     }
 }
 
@@ -101,7 +143,7 @@ mod tests {
 
     fn listed(model: &str, entries: &[(&str, i32)]) -> Listed {
         let (tokens, types) = entries.iter().map(|&(text, kind)| (text.to_owned(), kind)).unzip();
-        Listed::new(Entries { model: model.into(), tokens, types })
+        Listed::of_metadata(Entries { model: model.into(), tokens, types })
     }
 
     #[test]
@@ -125,5 +167,18 @@ mod tests {
         assert_eq!(class(1), Some((Class::Special, Some(true))));
         assert_eq!(class(2), Some((Class::Special, Some(false))));
         assert_eq!((class(3), class(4)), (None, Some((Class::NoToken, None))));
+    }
+
+    #[test]
+    fn a_list_that_may_lack_ids_says_nothing_of_those_it_lacks() {
+        let entries = || [(1, b"a".to_vec(), None), (3, vec![0xff], None)];
+        let class = |list: &Listed, row| list.classify(row).map(|(_, cause)| cause.absent);
+        let (whole, part) = (Listed::new(entries(), true), Listed::new(entries(), false));
+        assert_eq!(
+            (class(&whole, 2), class(&whole, 4)),
+            (Some(Some(Absent::Hole)), Some(Some(Absent::Past)))
+        );
+        assert_eq!((class(&part, 2), class(&part, 4)), (None, None));
+        assert_eq!((whole.size(), whole.padding_rows(6), part.padding_rows(6)), (2, 2, 0));
     }
 }

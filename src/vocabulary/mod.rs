@@ -2,7 +2,15 @@
 
 mod classes;
 #[cfg(feature = "tokenizer")]
+mod assembled;
+#[cfg(feature = "tokenizer")]
+mod files;
+#[cfg(feature = "tokenizer")]
 mod listed;
+#[cfg(feature = "tokenizer")]
+mod pieces;
+#[cfg(feature = "tokenizer")]
+mod settings;
 #[cfg(feature = "tokenizer")]
 mod spelling;
 #[cfg(feature = "tokenizer")]
@@ -11,6 +19,8 @@ mod stages;
 mod tokenizer;
 
 pub use classes::{Absent, Cause, Class, is_possible};
+#[cfg(feature = "tokenizer")]
+pub use files::{Beside, FILES, Form, Named};
 #[cfg(feature = "tokenizer")]
 pub use listed::Listed;
 #[cfg(feature = "tokenizer")]

@@ -55,6 +55,11 @@ impl Vocabulary {
         self.size
     }
 
+    /// The id of an entry or an added token.
+    pub(super) fn id_of(&self, entry: &str) -> Option<u32> {
+        self.tokenizer.token_to_id(entry)
+    }
+
     /// How many of a matrix's rows lie past the tokenizer's last id.
     pub fn padding_rows(&self, rows: u64) -> u64 {
         rows.saturating_sub(self.end)

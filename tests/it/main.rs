@@ -24,6 +24,9 @@ mod gguf;
 // What every token of every family of tokenizers is, and what reports say of it.
 mod classes;
 
+// Vocabularies that are no tokenizer.json: what their entries spell, and where they are looked for.
+mod vocabularies;
+
 // The numbers of rows: norms, special rows, distances, head against embedding.
 mod profile;
 
