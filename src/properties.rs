@@ -23,6 +23,8 @@ use crate::report::{
 };
 use crate::rows::{RowBlock, RowFramer};
 use crate::source::{Budget, ContentRange, MemorySource, Policy, check, told_wait};
+#[cfg(feature = "tokenizer")]
+use crate::vocabulary::{Beside, Named};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -404,19 +406,50 @@ fn grouping(dtype: &Dtype, equality: Equality, rows: usize, forks: [&[RowBlock];
 /// A tokenizer is refused, or each row has a token that can be shown.
 #[cfg(feature = "tokenizer")]
 pub fn tokenizer(bytes: &[u8]) {
-    use crate::vocabulary::{Absent, Class, Vocabulary};
+    named("tokenizer.json", bytes, &Beside::default());
+}
+
+/// Each form of a vocabulary that is no tokenizer.json, likewise: its file, its merges and what lies
+/// beside it, one behind another, with a byte between that no text has.
+#[cfg(feature = "tokenizer")]
+pub fn vocabulary(bytes: &[u8]) {
+    let mut parts = bytes.split(|&byte| byte == 0xff).map(Bytes::copy_from_slice);
+    let file = parts.next().unwrap_or_default();
+    let mut next = || parts.next().filter(|part| !part.is_empty());
+    let [merges, config, added, special] = [next(), next(), next(), next()];
+    let known = |class: &str| format!(r#"{{"tokenizer_class":"{class}","do_lower_case":true}}"#);
+    for (name, class) in [
+        ("vocab.json", "GPT2Tokenizer"),
+        ("vocab.txt", "BertTokenizer"),
+        ("tokenizer.model", "LlamaTokenizer"),
+        ("sentencepiece.bpe.model", "XLMRobertaTokenizer"),
+    ] {
+        let config = config.clone().unwrap_or_else(|| known(class).into());
+        let (merges, added, special) = (merges.clone(), added.clone(), special.clone());
+        named(name, &file, &Beside { merges, config: Some(config), added, special });
+    }
+    // A SentencePiece model is no text, and may hold any byte.
+    named("spiece.model", bytes, &Beside::default());
+}
+
+/// A vocabulary is refused, or each row has a token that can be shown.
+#[cfg(feature = "tokenizer")]
+fn named(file: &str, bytes: &[u8], beside: &Beside) {
+    use crate::vocabulary::{Absent, Class};
 
     quiet_inside_guards();
-    let vocabulary = match Vocabulary::parse("tokenizer.json", bytes) {
+    let vocabulary = match Named::read(file, bytes, beside) {
         Ok(vocabulary) => vocabulary,
         // The message may hold anything; what shows it makes it safe.
         Err(error) => return assert_safe(&quote::sentence(&error.to_string()), ""),
     };
+    let others = [&beside.config, &beside.added, &beside.special].into_iter().flatten();
+    let length = bytes.len() + others.map(|part| part.len()).sum::<usize>();
     let near = [u64::from(u32::MAX), u64::from(u32::MAX) + 1, u64::MAX];
     for row in (0..64).chain(near) {
         let token = vocabulary.token(row);
         assert_eq!(token.row, row);
-        assert!(token.text.len() <= 64 + 8 * bytes.len(), "a short file makes a long text");
+        assert!(token.text.len() <= 64 + 8 * length, "a short file makes a long text");
         assert_eq!(token.cause.absent.is_some(), token.class == Some(Class::NoToken));
         if token.cause.absent == Some(Absent::Past) {
             assert!(vocabulary.padding_rows(row.saturating_add(1)) > 0);
@@ -701,6 +734,28 @@ mod tests {
         found
     }
 
+    /// The fixtures' vocabularies, the beginning of each.
+    #[cfg(feature = "tokenizer")]
+    fn vocabularies() -> Vec<Vec<u8>> {
+        let json = br##"{"a":0,"b":1,"ab":2,"<|endoftext|>":3}"##;
+        let added = br#"{"<x>":5,"<y>":4}"#;
+        let config = br#"{"tokenizer_class":"GPT2TokenizerFast","eos_token":{"content":"<x>"},
+            "added_tokens_decoder":{"4":{"content":"<y>","special":true}}}"#;
+        let mut found = vec![
+            [&json[..], b"#version: 0.2\na b\n", b"", added, br#"{"eos_token":"<x>"}"#].join(&0xff),
+            [&json[..], b"a b\n", config].join(&0xff),
+            b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n##b\n".to_vec(),
+            b"IQ== 0\nIg== 1\n/w== 300\n".to_vec(),
+        ];
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vocabularies");
+        for file in ["unigram/spiece.model", "llama/tokenizer.model"] {
+            let mut model = std::fs::read(folder.join(file)).unwrap();
+            model.truncate(600);
+            found.push(model);
+        }
+        found
+    }
+
     /// The fixtures' GGUF files that are short.
     fn ggufs() -> Vec<Vec<u8>> {
         let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/gguf");
@@ -933,6 +988,14 @@ mod tests {
             (width, rest) in (1..9u8, prop_oneof![vec(any::<u8>(), 3..300), vec(0..2u8, 3..300)]),
         ) {
             rows(&[&[width], &rest[..]].concat());
+        }
+
+        #[test]
+        #[cfg(feature = "tokenizer")]
+        fn a_vocabulary_is_refused_or_its_tokens_can_be_shown(
+            bytes in prop_oneof![noise(), damaged(vocabularies())],
+        ) {
+            vocabulary(&bytes);
         }
 
         #[test]
