@@ -8,8 +8,9 @@ use crate::head::MAX_CONFIG;
 use crate::observe::{Event, Observer};
 use crate::report::TokenizerPart;
 use crate::resolve::{ModelSpec, Snapshot};
-use crate::vocabulary::{Beside, Class, FILES, Form, Listed, Named, Token};
+use crate::vocabulary::{BESIDE, Beside, Class, FILES, Form, Listed, Named, Token};
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use tokio::sync::Mutex;
@@ -33,7 +34,8 @@ pub(super) struct Loaded {
     warning: Option<String>,
 }
 
-/// A vocabulary that has come, and the file it came from, where it is not the weights' own.
+/// A vocabulary that has come, and the file it came from, where that is no `tokenizer.json` and not
+/// the weights' own.
 #[derive(Clone)]
 pub(super) struct Names {
     named: Arc<Named>,
@@ -157,36 +159,58 @@ impl Wanted {
         Self { snapshot: Arc::clone(snapshot), folder: folder.to_owned(), files, asked }
     }
 
-    /// The first file that is there. What the cache does not know of, another file may stand in for.
-    async fn first(&self) -> Result<Option<(String, Bytes)>> {
-        let mut unknown = None;
-        for file in &self.files {
-            match self.snapshot.read(file, Form::of(file).limit()).await {
-                Ok(Some(bytes)) => return Ok(Some((file.clone(), bytes))),
+    /// The first file that is there, with what lies beside it. What the cache does not know of, another
+    /// file may stand in for.
+    async fn read(&self) -> Result<Option<(String, Bytes, Beside)>> {
+        let mut beside = BESIDE.map(|name| format!("{}{name}", self.folder)).to_vec();
+        let (mut told, mut unknown) = (false, None);
+        let mut files = VecDeque::from(self.files.clone());
+        while let Some(file) = files.pop_front() {
+            match self.snapshot.read(&file, Form::of(&file).limit()).await {
+                Ok(Some(bytes)) => {
+                    if Form::of(&file) == Form::Json {
+                        return Ok(Some((file, bytes, Beside::default())));
+                    }
+                    if !told {
+                        beside = self.snapshot.possible(beside).await;
+                    }
+                    let beside = self.beside(Form::of(&file), &beside).await?;
+                    return Ok(Some((file, bytes, beside)));
+                }
                 Ok(None) => {}
                 Err(error @ Error::Offline { .. }) => unknown = unknown.or(Some(error)),
                 Err(error) => return Err(error),
+            }
+            if !told && !files.is_empty() {
+                // Few models have any of the others.
+                let others = files.drain(..).chain(beside.iter().cloned()).collect();
+                let others = self.snapshot.possible(others).await;
+                beside.retain(|file| others.contains(file));
+                files = others.into_iter().filter(|file| self.files.contains(file)).collect();
+                told = true;
             }
         }
         unknown.map_or(Ok(None), Err)
     }
 
     /// What lies beside it; of newer files the configuration tells what older ones have apart.
-    async fn beside(&self, form: Form) -> Result<Beside> {
+    async fn beside(&self, form: Form, possible: &[String]) -> Result<Beside> {
         let read = async |name: &str, limit| {
-            self.snapshot.read(&format!("{}{name}", self.folder), limit).await
+            let file = format!("{}{name}", self.folder);
+            match possible.contains(&file) {
+                true => self.snapshot.read(&file, limit).await,
+                false => Ok(None),
+            }
         };
+        let [merges, config, added, special] = BESIDE;
         let mut beside = Beside::default();
-        if form == Form::Json {
-            return Ok(beside);
-        }
         if form == Form::Pairs {
-            beside.merges = read("merges.txt", form.limit()).await?;
+            beside.merges = read(merges, form.limit()).await?;
         }
-        beside.config = read("tokenizer_config.json", MAX_CONFIG).await?;
+        beside.config = read(config, MAX_CONFIG).await?;
         if !beside.tells_all() {
-            beside.added = read("added_tokens.json", MAX_CONFIG).await?;
-            beside.special = read("special_tokens_map.json", MAX_CONFIG).await?;
+            beside.added = read(added, MAX_CONFIG).await?;
+            beside.special = read(special, MAX_CONFIG).await?;
         }
         Ok(beside)
     }
@@ -196,12 +220,7 @@ impl Wanted {
 /// a warning; one that was asked for must exist. A file that changed is an error in any case.
 async fn load(wanted: Wanted) -> Result<Loaded> {
     let without = |warning: String| Ok(Loaded { names: None, warning: Some(warning) });
-    let found = async {
-        let Some((file, bytes)) = wanted.first().await? else { return Ok(None) };
-        let beside = wanted.beside(Form::of(&file)).await?;
-        Ok(Some((file, bytes, beside)))
-    };
-    let (file, bytes, beside) = match found.await {
+    let (file, bytes, beside) = match wanted.read().await {
         Ok(Some(found)) => found,
         Ok(None) if wanted.asked => {
             let (id, file) = (wanted.snapshot.origin().id, &wanted.files[0]);
@@ -218,7 +237,9 @@ async fn load(wanted: Wanted) -> Result<Loaded> {
     let read = move || (Named::read(&file, &bytes, &beside), file);
     match tokio::task::spawn_blocking(read).await {
         Ok((Ok(named), file)) => {
-            let names = Names { named: Arc::new(named), file: Some(file) };
+            // Of the ordinary file nothing need be said.
+            let file = Some(file).filter(|file| Form::of(file) != Form::Json);
+            let names = Names { named: Arc::new(named), file };
             Ok(Loaded { names: Some(names), warning: None })
         }
         Ok((Err(error), _)) => without(format!("rows have no names: {error}")),

@@ -246,7 +246,7 @@ pub struct TokenizerPart {
     pub size: u64,
     /// Rows past its last id, where its files tell which is the last.
     pub padding_rows: u64,
-    /// The file it was read from; absent where that is the weights' own.
+    /// The file it was read from; absent where that is a `tokenizer.json`, or the weights' own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
 }

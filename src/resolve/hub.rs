@@ -486,6 +486,20 @@ impl Snapshot for HubSnapshot {
             })
         })
     }
+
+    fn possible(&self, files: Vec<String>) -> BoxFuture<'_, Vec<String>> {
+        Box::pin(async {
+            let Some(listed) = self.list_remote("").await else { return files };
+            let is_there = |file: &String| {
+                let listed = listed.iter().any(|sibling| sibling.rfilename == *file);
+                if !listed {
+                    self.asks_for(file, Known::Absent);
+                }
+                listed
+            };
+            files.into_iter().filter(is_there).collect()
+        })
+    }
 }
 
 #[cfg(test)]

@@ -57,6 +57,11 @@ pub trait Snapshot: Send + Sync {
 
     /// The names of the files, as far as the keeper lists them: for messages, never for decisions.
     fn list(&self) -> BoxFuture<'_, Vec<String>>;
+
+    /// Which of these files may be there, where telling costs less than to ask for each.
+    fn possible<'a>(&'a self, files: Vec<String>) -> BoxFuture<'a, Vec<String>> {
+        Box::pin(async { files })
+    }
 }
 
 /// What identifies the content of files, by their names: the git object's id, in 40 hex digits, or of

@@ -94,7 +94,11 @@ impl Form {
     }
 }
 
-/// The files beside one that is no whole tokenizer.
+/// The files that may lie beside one that is no whole tokenizer, in the order of [`Beside`].
+pub const BESIDE: [&str; 4] =
+    ["merges.txt", "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json"];
+
+/// What lies beside a file that is no whole tokenizer.
 #[derive(Debug, Default)]
 pub struct Beside {
     /// `merges.txt`.

@@ -20,7 +20,7 @@ mod tokenizer;
 
 pub use classes::{Absent, Cause, Class, is_possible};
 #[cfg(feature = "tokenizer")]
-pub use files::{Beside, FILES, Form, Named};
+pub use files::{BESIDE, Beside, FILES, Form, Named};
 #[cfg(feature = "tokenizer")]
 pub use listed::Listed;
 #[cfg(feature = "tokenizer")]

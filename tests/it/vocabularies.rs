@@ -114,7 +114,8 @@ fn a_repository_without_tokenizer_json_is_named_by_what_it_has_and_the_report_sa
             .map(|request| request.path().rsplit('/').next().unwrap())
             .filter(|name| !name.starts_with("model.") && *name != "config.json")
             .collect();
-        assert!(asked.len() <= 10, "{case}: {asked:?}");
+        let there = fs::read_dir(folder(case)).unwrap().count();
+        assert!(asked.len() <= there, "{case}: {asked:?}");
         if case == "qwen2" {
             let names = ["tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"];
             assert_eq!(asked, names);
