@@ -5,13 +5,11 @@
 
 use crate::analysis::{
     Both, Copies, Duplicates, Equality, Geometry, Grouping, PREFIX, Prefixes, Profile, RowProfile,
-    Special, Suspects,
+    Special, Suspects, is_readable,
 };
 use crate::checkpoint::{Checkpoint, Chosen};
 use crate::error::{Error, Result};
-use crate::head::{
-    Config, Considered, Located, Matrix, Names, Part, QuantState, Role, TieFlag, locate,
-};
+use crate::head::{Config, Considered, Located, Matrix, Names, Part, Role, TieFlag, Told, locate};
 use crate::observe::{Event, Observer, Silent};
 use crate::report::{
     ClassesPart, Cost, CrossPart, DegeneratePart, DuplicatesPart, GeometryPart, Inspection,
@@ -22,7 +20,7 @@ use crate::scan::{Plan, rows_again, scan};
 use crate::source::{self, ByteSource, Client, Interleaved, Options, Strand};
 use crate::store::Store;
 use bytes::Bytes;
-use futures::future::{Either, select};
+use futures::future::{Either, select, try_join_all};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::pin::pin;
@@ -257,17 +255,22 @@ async fn after<A, B>(
     }
 }
 
-/// What a bitsandbytes module says of itself, if it is one.
-async fn quant_state(located: &Located, checkpoint: &Checkpoint) -> Result<Option<QuantState>> {
-    let mut names = located.companions.iter();
-    let Some(name) = names.find(|name| name.contains(QuantState::NAME)) else { return Ok(None) };
-    let (record, file, source) = checkpoint.tensor(name)?;
-    if record.range.end - record.range.start > QuantState::MAX {
-        return Err(Error::format(file, format!("{} is too long", crate::quote::name(name))));
+/// What small tensors of the chosen one's module say.
+async fn told(located: &Located, checkpoint: &Checkpoint) -> Result<Told> {
+    let read = async |name: &String| {
+        let (record, file, source) = checkpoint.tensor(name)?;
+        if record.range.end - record.range.start > Told::MAX {
+            return Err(Error::format(file, format!("{} is too long", crate::quote::name(name))));
+        }
+        let bytes = source::read(source.as_ref(), record.range.clone()).await?;
+        Ok((record, file, bytes))
+    };
+    let names = located.companions.iter().filter(|name| Told::wants(name));
+    let mut told = Told::default();
+    for (record, file, bytes) in try_join_all(names.map(read)).await? {
+        told.add(record, &bytes).map_err(|why| Error::format(file, why))?;
     }
-    let json = source::read(source.as_ref(), record.range.clone()).await?;
-    let state = QuantState::parse(&json).map_err(|why| Error::format(file, why))?;
-    Ok(Some(state))
+    Ok(told)
 }
 
 /// The tensors to read, with the headers of their files loaded; and what else looked like them.
@@ -291,7 +294,8 @@ async fn choose(
     for &role in roles {
         let wanted: Vec<String> = names.wanted(role).into_iter().map(str::to_owned).collect();
         checkpoint.load(&wanted).await?;
-        let located = locate(role, &names, config, &|name| checkpoint.record(name), model)?;
+        let mut located = locate(role, &names, config, &|name| checkpoint.record(name), model)?;
+        located.adopt(checkpoint.names());
         let parts: Vec<String> = located.parts().map(str::to_owned).collect();
         checkpoint.load(&parts).await?;
         // Where head and embedding are one tensor, it is read once.
@@ -318,10 +322,10 @@ async fn matrix(
         sources.push(source);
     }
     let twin = located.twin.clone();
-    let (state, config) =
-        (quant_state(&located, checkpoint).await?, config.quantisation(located.module()));
+    let told = told(&located, checkpoint).await?;
+    let config = config.quantisation(located.module());
     let companion = |name: &str| checkpoint.record(name);
-    let mut matrix = Matrix::new(located, &records, &companion, &config, state.as_ref())?;
+    let mut matrix = Matrix::new(located, &records, &companion, &config, &told)?;
     if let Some(layout) = &mut matrix.layout {
         let strand = |part: &mut Part| {
             let (_, file, source) = checkpoint.tensor(&part.tensor)?;
@@ -522,9 +526,9 @@ impl Prepared {
             self.states().insert(matrix.role, states);
         }
 
-        if matrix.is_coded() && (self.degenerate || self.matrices.len() > 1) {
-            let message = "the rows are quantised: none is measured, and which of them are zero or \
-                           not finite is not known";
+        if special.is_none() && !self.probe && (self.degenerate || self.matrices.len() > 1) {
+            let message = "the rows are quantised in a way whose values are not known: none is measured, \
+                           and which of them are zero or not finite is not known";
             self.observer.event(&Event::Warning { message });
             warnings.push(message.to_owned());
         }
@@ -599,13 +603,8 @@ impl Prepared {
     async fn read(&self, number: usize) -> Result<Found> {
         let (matrix, sources) = &self.matrices[number];
         // Where two matrices are held against each other, it tells which rows are zero.
-        // What codes and scales stand for is not known here.
-        let coded = matrix.is_coded();
-        let measured = !coded && (self.degenerate || self.matrices.len() > 1);
-        if coded && self.equality == Equality::Values {
-            let what = "the rows are quantised, and their values are not compared; their bits are";
-            return Err(Error::Usage { what: what.to_owned() });
-        }
+        let asked = self.degenerate || self.matrices.len() > 1;
+        let measured = asked && is_readable(&matrix.numbers);
         if let Some(found) = self.found_before(matrix, sources, measured).await {
             return Ok(found);
         }
@@ -613,13 +612,13 @@ impl Prepared {
         let observer = Arc::clone(&self.observer);
         let duplicates = Duplicates::new(
             matrix.rows,
-            matrix.dtype.clone(),
+            matrix.numbers.clone(),
             self.equality,
             Arc::clone(&observer),
         )?;
         let (copies, profile) = match measured {
             true => {
-                let profile = Profile::new(matrix.rows, matrix.columns, &matrix.dtype)?;
+                let profile = Profile::new(matrix.rows, matrix.columns, matrix.numbers.clone())?;
                 (Copies::with_room(COPIES), Some(profile.telling(Arc::clone(&observer))))
             }
             false => (Copies::default(), None),
@@ -695,13 +694,13 @@ impl Prepared {
             .map(|g| g.rows.len() as u64)
             .zip(vectors.into_iter().flatten())
             .collect();
-        let (dtype, centroid) = (matrix.dtype.clone(), profile.centroid.clone());
+        let (numbers, centroid) = (matrix.numbers.clone(), profile.centroid.clone());
         let groups_total = found.groups.len() as u64;
         // A second's work at most, beside the runtime.
         let placed = tokio::task::spawn_blocking(move || {
             let rows: Vec<(u64, &[u8])> = vectors.iter().map(|(n, row)| (*n, &row[..])).collect();
-            let figures = Geometry::of(&dtype, &rows, &centroid);
-            let far = |(_, row): &(u64, &[u8])| Geometry::from_centroid(&dtype, row, &centroid);
+            let figures = Geometry::of(&numbers, &rows, &centroid);
+            let far = |(_, row): &(u64, &[u8])| Geometry::from_centroid(&numbers, row, &centroid);
             Placed {
                 geometry: figures.map(|figures| GeometryPart { groups_total, figures }),
                 from_centroid: rows.iter().map(far).collect(),

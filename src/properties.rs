@@ -13,7 +13,7 @@ use crate::checkpoint::{
     Dtype, Gguf, HeaderDecoder, Index, Safetensors, Step, TensorRecord, decode,
 };
 use crate::error::{Error, Result};
-use crate::head::{Config, Matrix, Names, Role, locate};
+use crate::head::{Config, Matrix, Names, Role, Told, locate};
 use crate::observe::Silent;
 use crate::policy::{self, Baseline, Rules, judge};
 use crate::quote;
@@ -156,7 +156,7 @@ fn chosen(tensors: &[TensorRecord]) {
             &records,
             &record,
             &Config::default().quantisation("lm_head"),
-            None,
+            &Told::default(),
         ) {
             assert!(matrix.row_bytes > 0);
             assert_eq!(matrix.row_bytes.checked_mul(matrix.rows), Some(matrix.bytes()));

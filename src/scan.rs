@@ -251,6 +251,7 @@ mod tests {
             sample: None,
             scales: Vec::new(),
             layout: None,
+            numbers: Dtype::U8.into(),
         }
     }
 

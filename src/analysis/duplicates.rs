@@ -6,10 +6,10 @@
 
 use super::Analysis;
 use super::digest::Digest;
-use super::equality::{self, Equality};
+use super::equality::{Canonical, Equality};
 use super::first::{FirstRows, claim};
-use crate::checkpoint::Dtype;
 use crate::error::{Error, Result};
+use crate::head::Numbers;
 use crate::observe::{Event, Observer};
 use crate::rows::RowBlock;
 use bytes::Bytes;
@@ -91,8 +91,8 @@ impl Copies {
 
 /// Finds equal rows. Forks share one store, locked once for each block.
 pub struct Duplicates {
-    equality: Equality,
-    dtype: Dtype,
+    /// How rows are made those that their values have; `None` where bits decide.
+    canonical: Option<Arc<Canonical>>,
     observer: Arc<dyn Observer>,
     copies: Copies,
     store: Arc<Mutex<Store>>,
@@ -130,19 +130,23 @@ impl Store {
 }
 
 impl Duplicates {
-    /// An analysis of a matrix of so many rows; its memory is claimed here.
+    /// An analysis of a matrix of so many rows of such numbers; its memory is claimed here.
     pub fn new(
         rows: u64,
-        dtype: Dtype,
+        numbers: impl Into<Numbers>,
         equality: Equality,
         observer: Arc<dyn Observer>,
     ) -> Result<Self> {
+        let canonical = match equality {
+            Equality::Bits => None,
+            Equality::Values => Some(Arc::new(Canonical::of(numbers.into())?)),
+        };
         let store = u32::try_from(rows).ok().and_then(|rows| Store::new(rows, equality).ok());
         let store = store.ok_or_else(|| Error::Usage {
             what: format!("the digests of {rows} rows do not fit into memory"),
         })?;
         let (copies, store) = (Copies::default(), Arc::new(Mutex::new(store)));
-        Ok(Self { equality, dtype, observer, copies, store })
+        Ok(Self { canonical, observer, copies, store })
     }
 
     /// Keeps a copy of each value that comes a second time, while there is room.
@@ -156,8 +160,7 @@ impl Analysis for Duplicates {
 
     fn fork(&self) -> Self {
         Self {
-            equality: self.equality,
-            dtype: self.dtype.clone(),
+            canonical: self.canonical.clone(),
             observer: Arc::clone(&self.observer),
             copies: self.copies.clone(),
             store: Arc::clone(&self.store),
@@ -167,8 +170,8 @@ impl Analysis for Duplicates {
     fn block(&mut self, block: &RowBlock) -> Result<()> {
         // Hashing is the work; the store is locked for the bookkeeping alone.
         let stored = Digest::of_rows(block.bytes(), block.row_bytes());
-        let values: Option<Vec<Digest>> = (self.equality == Equality::Values).then(|| {
-            let of = |(row, &stored)| match equality::canonical(&self.dtype, row) {
+        let values: Option<Vec<Digest>> = self.canonical.as_ref().map(|canonical| {
+            let of = |(row, &stored)| match canonical.row(row) {
                 None => Digest::UNSEEN,
                 // Most rows are stored as their values have them.
                 Some(Cow::Borrowed(_)) => stored,
@@ -261,6 +264,7 @@ pub(super) fn groups(keys: &[Digest], rows: Vec<u32>) -> Vec<Group> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::Dtype;
     use crate::observe::Silent;
     use crate::rows::RowFramer;
     use proptest::prelude::*;

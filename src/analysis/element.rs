@@ -1,10 +1,13 @@
-//! What a row's bytes stand for: its elements as `f64`, eight at a time.
+//! What a row's bytes stand for: its numbers as `f64`, eight at a time.
 //!
 //! Every floating type is a part of `f64`, so nothing is rounded but integers beyond 2^53. A BOOL is
 //! 0 or 1, any byte but 0 being true. A complex number is two elements, its real and its imaginary
 //! part. Types narrower than a byte are packed densely, the first element in the lowest bits.
 
+use super::blocks::Blocks;
+use super::coded::Coder;
 use crate::checkpoint::Dtype;
+use crate::head::Numbers;
 use half::f16;
 use std::sync::Arc;
 
@@ -12,11 +15,16 @@ use std::sync::Arc;
 /// for the one before it.
 pub(super) const LANES: usize = 8;
 
+/// Whether it is known what such rows stand for.
+pub fn is_readable(numbers: &Numbers) -> bool {
+    Elements::of(numbers).is_some()
+}
+
 /// Reads the elements of rows of one type. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Elements {
     kind: Kind,
-    /// Bits of one element as it is handed out.
+    /// Bits of one element as it is handed out; 0 where an element has no bits of its own.
     bits: u64,
 }
 
@@ -34,6 +42,8 @@ enum Kind {
     I64,
     U64,
     F64,
+    Blocks(Blocks),
+    Coded(Arc<Coder>),
 }
 
 /// What each code stands for.
@@ -44,8 +54,24 @@ struct Codes {
 }
 
 impl Elements {
-    /// A reader of that type; `None` for one that the format does not define.
-    pub(super) fn of(dtype: &Dtype) -> Option<Self> {
+    /// A reader of such rows; `None` for a type that has no numbers, or whose numbers are not known.
+    pub(super) fn of(numbers: &Numbers) -> Option<Self> {
+        let kind = match numbers {
+            Numbers::Plain(dtype) => return Self::of_type(dtype),
+            Numbers::Blocks(block) => Kind::Blocks(Blocks::of(*block)?),
+            Numbers::Coded(coding) => Kind::Coded(Arc::new(Coder::of(coding)?)),
+            Numbers::Unknown => return None,
+        };
+        Some(Self { kind, bits: 0 })
+    }
+
+    /// A reader of codes of so many bits, at most eight.
+    pub(super) fn of_codes(bits: u32, value: impl Fn(u8) -> f64) -> Self {
+        let values = std::array::from_fn(|code| value(code as u8));
+        Self { kind: Kind::Codes(Arc::new(Codes { values, keys: None })), bits: bits.into() }
+    }
+
+    fn of_type(dtype: &Dtype) -> Option<Self> {
         let codes = |of: &dyn Fn(u8) -> f64, key: Option<&dyn Fn(u8) -> i64>| {
             let values = std::array::from_fn(|code| of(code as u8));
             let keys = key.map(|key| std::array::from_fn(|code| key(code as u8)));
@@ -91,9 +117,13 @@ impl Elements {
         Some(Self { kind, bits: dtype.bits()? / parts })
     }
 
-    /// Bits of one element; half of a complex number's.
-    pub(super) fn bits(&self) -> u64 {
-        self.bits
+    /// How many elements a row of so many bytes has; of complex numbers two for each.
+    pub(super) fn count(&self, row_bytes: usize) -> usize {
+        match &self.kind {
+            Kind::Blocks(blocks) => blocks.columns(row_bytes),
+            Kind::Coded(coder) => coder.columns(),
+            _ => (row_bytes as u64 * 8 / self.bits) as usize,
+        }
     }
 
     /// Hands out a row's elements in order, eight at a time; the last eight are filled up with +0.
@@ -118,6 +148,8 @@ impl Elements {
             Kind::I64 => wide(row, |b| i64::from_le_bytes(b) as f64, take),
             Kind::U64 => wide(row, |b| u64::from_le_bytes(b) as f64, take),
             Kind::F64 => wide(row, f64::from_le_bytes, take),
+            Kind::Blocks(blocks) => in_eights(&blocks.values(row), take),
+            Kind::Coded(coder) => in_eights(&coder.values(row), take),
         }
     }
 
@@ -147,9 +179,9 @@ impl Elements {
 
     /// A row's elements as whole numbers in the order of their values, neighbours one apart: what
     /// units in the last place are counted in. +0 and −0 are one number. `None` for integers and
-    /// truth values, which have no last place.
+    /// truth values, which have no last place, and for codes, whose scales say how far they are apart.
     pub(super) fn keys(&self, row: &[u8]) -> Option<Vec<i64>> {
-        let columns = (row.len() as u64 * 8 / self.bits) as usize;
+        let columns = self.count(row.len());
         let mut keys = Vec::with_capacity(columns.next_multiple_of(LANES));
         match &self.kind {
             Kind::Codes(codes) => {
@@ -179,7 +211,7 @@ impl Elements {
 
     /// A row's elements.
     pub(super) fn values(&self, row: &[u8]) -> Vec<f64> {
-        let columns = (row.len() as u64 * 8 / self.bits) as usize;
+        let columns = self.count(row.len());
         let mut values = Vec::with_capacity(columns.next_multiple_of(LANES));
         self.eights(row, |eight| values.extend(eight));
         values.truncate(columns);
@@ -190,6 +222,16 @@ impl Elements {
 /// Eight sums as one.
 pub(super) fn tree([a, b, c, d, e, f, g, h]: [f64; LANES]) -> f64 {
     ((a + b) + (c + d)) + ((e + f) + (g + h))
+}
+
+/// Numbers that were computed.
+#[inline]
+fn in_eights(values: &[f64], mut take: impl FnMut([f64; LANES])) {
+    for chunk in values.chunks(LANES) {
+        let mut eight = [0.0; LANES];
+        eight[..chunk.len()].copy_from_slice(chunk);
+        take(eight);
+    }
 }
 
 /// Elements of `N` whole bytes.
@@ -249,7 +291,7 @@ fn key(code: u64, bits: u32) -> i64 {
 /// where an f32 has them, and the difference of the biases is multiplied in, which also turns its
 /// subnormal numbers into what they are.
 #[inline]
-fn half(bits: u16) -> f64 {
+pub(super) fn half(bits: u16) -> f64 {
     let magnitude = u32::from(bits & 0x7fff);
     let sign = u32::from(bits & 0x8000) << 16;
     // Infinity and NaN have the highest exponent in either type.
@@ -316,7 +358,7 @@ mod tests {
     use half::bf16;
 
     fn values(dtype: Dtype, row: &[u8]) -> Vec<f64> {
-        Elements::of(&dtype).unwrap().values(row)
+        Elements::of(&(&dtype).into()).unwrap().values(row)
     }
 
     /// The same number, the sign of zero included, or both NaN.
@@ -401,7 +443,7 @@ mod tests {
             (Dtype::F6E2M3, 6),
         ];
         for (dtype, bits) in types {
-            let elements = Elements::of(&dtype).unwrap();
+            let elements = Elements::of(&(&dtype).into()).unwrap();
             // All codes there are, packed one behind the other.
             let row: Vec<u8> = match bits {
                 16 => (0..=u16::MAX).flat_map(u16::to_le_bytes).collect(),
@@ -424,7 +466,7 @@ mod tests {
             pairs.dedup();
             assert!(pairs.windows(2).all(|p| p[1].1 - p[0].1 == 1 && p[1].0 > p[0].0), "{dtype}");
         }
-        let keys = |dtype: Dtype, row: &[u8]| Elements::of(&dtype).unwrap().keys(row);
+        let keys = |dtype: Dtype, row: &[u8]| Elements::of(&(&dtype).into()).unwrap().keys(row);
         let row = [-1f32, 1.0, -0.0].map(f32::to_le_bytes);
         let one = i64::from(1f32.to_bits());
         assert_eq!(keys(Dtype::F32, row.as_flattened()), Some(vec![-one, one, 0]));
@@ -450,14 +492,14 @@ mod tests {
         check(Dtype::F64, &f64::MIN_POSITIVE.to_le_bytes(), &[f64::MIN_POSITIVE]);
         let complex = [1.5f32.to_le_bytes(), (-2f32).to_le_bytes()].concat();
         check(Dtype::C64, &complex, &[1.5, -2.0]);
-        assert!(Elements::of(&Dtype::Unknown("NEW".into())).is_none());
+        assert!(Elements::of(&Dtype::Unknown("NEW".into()).into()).is_none());
     }
 
     #[test]
     fn sums_are_those_of_the_elements_whatever_the_rows_length() {
         for columns in 0..40u16 {
             let row: Vec<u8> = (1..=columns).flat_map(u16::to_le_bytes).collect();
-            let elements = Elements::of(&Dtype::U16).unwrap();
+            let elements = Elements::of(&Dtype::U16.into()).unwrap();
             let expected: f64 = (1..=columns).map(|v| f64::from(v).powi(2)).sum();
             assert_eq!(elements.sum_of_squares(&row), expected);
             let mut sums = vec![[1.0; LANES]; usize::from(columns).div_ceil(LANES)];

@@ -1,10 +1,14 @@
 //! When two rows are equal: by their stored bits, or by the values that they stand for.
 //!
 //! By value, −0 equals +0, a row that holds a NaN equals nothing, and a BOOL is zero or not, as
-//! `numpy.unique(axis=0)` has it. Integers are their bits. Sub-byte types are packed densely, the
+//! `numpy.unique(axis=0)` has it. Integers are their bits, and codes with scales the numbers that they
+//! stand for. Sub-byte types are packed densely, the
 //! first element in the lowest bits.
 
+use super::element::Elements;
 use crate::checkpoint::Dtype;
+use crate::error::{Error, Result};
+use crate::head::Numbers;
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -20,9 +24,43 @@ pub enum Equality {
     Values,
 }
 
-/// A row's bytes as its values have them: those of equal rows are equal. Borrowed, if they are the
-/// stored ones. `None`: the row holds a NaN and equals nothing.
-pub(super) fn canonical<'r>(dtype: &Dtype, row: &'r [u8]) -> Option<Cow<'r, [u8]>> {
+/// Makes of rows what they are by value.
+pub(super) enum Canonical {
+    /// Of elements of a type, their own bytes.
+    Plain(Dtype),
+    /// Of all others, the numbers they stand for, as `f64`.
+    Computed(Elements),
+}
+
+impl Canonical {
+    /// For such rows.
+    pub(super) fn of(numbers: Numbers) -> Result<Self> {
+        if let Numbers::Plain(dtype) = numbers {
+            return Ok(Self::Plain(dtype));
+        }
+        let unknown = || {
+            let what = "the rows are quantised in a way whose values are not known; their bits are";
+            Error::Usage { what: what.to_owned() }
+        };
+        Elements::of(&numbers).map(Self::Computed).ok_or_else(unknown)
+    }
+
+    /// A row's bytes as its values have them: those of equal rows are equal. Borrowed, if they are the
+    /// stored ones. `None`: the row holds a NaN and equals nothing.
+    pub(super) fn row<'r>(&self, row: &'r [u8]) -> Option<Cow<'r, [u8]>> {
+        let elements = match self {
+            Self::Plain(dtype) => return canonical(dtype, row),
+            Self::Computed(elements) => elements,
+        };
+        let values = elements.values(row);
+        // A sum with +0 makes +0 of −0.
+        let bytes = || values.iter().flat_map(|value| (value + 0.0).to_le_bytes()).collect();
+        values.iter().all(|value| !value.is_nan()).then(|| Cow::Owned(bytes()))
+    }
+}
+
+/// The same of elements of a type.
+fn canonical<'r>(dtype: &Dtype, row: &'r [u8]) -> Option<Cow<'r, [u8]>> {
     match dtype {
         // Sign bit, and the largest finite magnitude or infinity; beyond it lies NaN.
         Dtype::F8E4M3 => elements::<1>(row, 0x80, 0x7e),

@@ -6,7 +6,7 @@
 use super::element::{Elements, LANES, power_of_two, tree};
 use super::profile::scaled_norm;
 use super::spread::Spread;
-use crate::checkpoint::Dtype;
+use crate::head::Numbers;
 use serde::{Deserialize, Serialize};
 
 /// The most vectors: half a million pairs. Of wide ones there are fewer.
@@ -31,7 +31,7 @@ pub struct Geometry {
     /// The L∞ distances: the largest difference in one column.
     pub linf: Option<Spread>,
     /// The largest number of units in the last place that a column differs by: how many numbers of
-    /// the matrix's type one must go through, zero being one. `None` where elements are integers.
+    /// the matrix's type one must go through, zero being one. `None` where elements are integers or codes.
     pub linf_ulp: Option<Spread>,
     /// The mean of the vectors, each as often as it has members.
     pub weighted: Centre,
@@ -63,9 +63,9 @@ impl Geometry {
     }
 
     /// Of groups, each with its members and the bytes of its row; `None` if no vector is finite or
-    /// the type has no numbers. `centroid` is the mean of all rows, empty if there is none.
-    pub fn of(dtype: &Dtype, groups: &[(u64, &[u8])], centroid: &[f64]) -> Option<Self> {
-        let elements = Elements::of(dtype)?;
+    /// rows have no numbers. `centroid` is the mean of all rows, empty if there is none.
+    pub fn of(numbers: &Numbers, groups: &[(u64, &[u8])], centroid: &[f64]) -> Option<Self> {
+        let elements = Elements::of(numbers)?;
         let vectors: Vec<Vector> = groups
             .iter()
             .map(|&(members, row)| {
@@ -113,8 +113,8 @@ impl Geometry {
     }
 
     /// How far a row is from the mean of all rows, in L2; `None` if either is not finite.
-    pub fn from_centroid(dtype: &Dtype, row: &[u8], centroid: &[f64]) -> Option<f64> {
-        let values = Elements::of(dtype)?.values(row);
+    pub fn from_centroid(numbers: &Numbers, row: &[u8], centroid: &[f64]) -> Option<f64> {
+        let values = Elements::of(numbers)?.values(row);
         let far = (values.len() == centroid.len()).then(|| distance(&values, centroid))?;
         far.is_finite().then_some(far)
     }
@@ -153,6 +153,7 @@ fn distances(a: &[f64], b: &[f64]) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::Dtype;
     use half::bf16;
     use proptest::prelude::*;
 
@@ -163,7 +164,7 @@ mod tests {
     fn of(groups: &[(u64, &[f64])], centroid: &[f64]) -> Option<Geometry> {
         let rows: Vec<(u64, Vec<u8>)> = groups.iter().map(|&(n, row)| (n, bytes(row))).collect();
         let rows: Vec<(u64, &[u8])> = rows.iter().map(|(n, row)| (*n, row.as_slice())).collect();
-        Geometry::of(&Dtype::F64, &rows, centroid)
+        Geometry::of(&Dtype::F64.into(), &rows, centroid)
     }
 
     #[test]
@@ -188,9 +189,9 @@ mod tests {
         let rows = [[one, 0x8001, 0], [one + 3, 0x0001, 0x8000], [one + 1, 0x8000, 0]]
             .map(|row| row.map(u16::to_le_bytes).as_flattened().to_vec());
         let groups: Vec<(u64, &[u8])> = rows.iter().map(|row| (2, row.as_slice())).collect();
-        let steps = Geometry::of(&Dtype::Bf16, &groups, &[]).unwrap().linf_ulp.unwrap();
+        let steps = Geometry::of(&Dtype::Bf16.into(), &groups, &[]).unwrap().linf_ulp.unwrap();
         assert_eq!((steps.min, steps.median, steps.max), (1.0, 2.0, 3.0));
-        assert!(Geometry::of(&Dtype::I16, &groups, &[]).unwrap().linf_ulp.is_none());
+        assert!(Geometry::of(&Dtype::I16.into(), &groups, &[]).unwrap().linf_ulp.is_none());
     }
 
     #[test]
@@ -211,9 +212,9 @@ mod tests {
         ];
         assert_eq!(of(&rows, &[]).unwrap().groups, 1);
         assert_eq!(of(&rows[..1], &[]), None);
-        assert_eq!(Geometry::from_centroid(&Dtype::F64, &bytes(&[f64::NAN]), &[0.0]), None);
-        assert_eq!(Geometry::from_centroid(&Dtype::F64, &bytes(&[3.0]), &[1.0]), Some(2.0));
-        assert_eq!(Geometry::from_centroid(&Dtype::F64, &bytes(&[3.0]), &[]), None);
+        assert_eq!(Geometry::from_centroid(&Dtype::F64.into(), &bytes(&[f64::NAN]), &[0.0]), None);
+        assert_eq!(Geometry::from_centroid(&Dtype::F64.into(), &bytes(&[3.0]), &[1.0]), Some(2.0));
+        assert_eq!(Geometry::from_centroid(&Dtype::F64.into(), &bytes(&[3.0]), &[]), None);
     }
 
     #[test]

@@ -6,12 +6,15 @@ mod first;
 mod equality;
 mod probe;
 mod element;
+mod blocks;
+mod coded;
 mod spread;
 mod profile;
 mod geometry;
 
 pub use digest::Digest;
 pub use duplicates::{Copies, Duplicates, Group, Grouping};
+pub use element::is_readable;
 pub use equality::Equality;
 pub use geometry::{Centre, Geometry, MAX_VECTORS};
 pub use probe::{PREFIX, Prefixes, Suspects};

@@ -14,8 +14,8 @@
 use super::Analysis;
 use super::element::{Elements, LANES, power_of_two, tree};
 use super::spread::{Spread, sum};
-use crate::checkpoint::Dtype;
 use crate::error::{Error, Result};
+use crate::head::Numbers;
 use crate::observe::{Event, Observer, Silent};
 use crate::rows::{self, RowBlock};
 use serde::{Deserialize, Serialize};
@@ -206,19 +206,21 @@ struct Open {
 
 impl Profile {
     /// A profile of a matrix of that size; the memory for its norms is claimed here.
-    pub fn new(rows: u64, columns: u64, dtype: &Dtype) -> Result<Self> {
+    pub fn new(rows: u64, columns: u64, numbers: impl Into<Numbers>) -> Result<Self> {
         let usage = |what: String| Error::Usage { what };
-        let Some(elements) = Elements::of(dtype) else {
-            return Err(usage(format!("elements of an unknown type {dtype:?} have no norm")));
+        let numbers = numbers.into();
+        let Some(elements) = Elements::of(&numbers) else {
+            return Err(usage(format!("rows of {numbers:?} have no norm")));
         };
         if columns == 0 || columns > MAX_COLUMNS {
             let what = format!("{columns} columns cannot be profiled, but 1 to {MAX_COLUMNS}");
             return Err(usage(what));
         }
-        let row_bits = columns * dtype.bits().unwrap_or(0);
-        if !row_bits.is_multiple_of(8) {
-            return Err(usage(format!("a row of {columns} {dtype} is no whole number of bytes")));
-        }
+        let row_bytes = numbers.row_bytes(columns).and_then(|bytes| usize::try_from(bytes).ok());
+        let Some(row_bytes) = row_bytes else {
+            let what = format!("a row of {columns} {numbers:?} is no whole number of bytes");
+            return Err(usage(what));
+        };
         let claim = || -> Result<Vec<f64>, TryReserveError> {
             let count = usize::try_from(rows).unwrap_or(usize::MAX);
             let mut norms = Vec::new();
@@ -237,8 +239,8 @@ impl Profile {
             merged: BTreeMap::new(),
         };
         Ok(Self {
-            columns: (row_bits / elements.bits()) as usize,
-            row_bytes: (row_bits / 8) as usize,
+            columns: elements.count(row_bytes),
+            row_bytes,
             elements,
             rows,
             observer: Arc::new(Silent),
@@ -459,6 +461,7 @@ impl Analysis for Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::Dtype;
     use crate::rows::RowFramer;
     use half::bf16;
     use proptest::prelude::*;
@@ -664,7 +667,7 @@ mod tests {
         assert!(Profile::new(1, 0, &Dtype::F32).is_err());
         assert!(Profile::new(1, u64::MAX, &Dtype::F32).is_err());
         assert!(Profile::new(u64::MAX, 1, &Dtype::F32).is_err());
-        assert!(Profile::new(1, 1, &Dtype::Unknown("NEW".into())).is_err());
+        assert!(Profile::new(1, 1, Dtype::Unknown("NEW".into())).is_err());
     }
 
     #[test]

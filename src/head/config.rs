@@ -65,6 +65,10 @@ pub struct Quantisation {
     pub group_size: Option<u64>,
     /// Rows that share a scale, where blocks of a matrix do.
     pub block_rows: Option<u64>,
+    /// Columns that do.
+    pub block_columns: Option<u64>,
+    /// Which of a quantiser's ways.
+    pub mode: Option<String>,
 }
 
 impl Config {
@@ -182,12 +186,15 @@ impl Config {
             let levels = [own, weights, Some(all)].into_iter().flatten();
             levels.flat_map(|level| keys.iter().filter_map(|&key| level.get(key)?.as_u64())).next()
         };
+        let mode = |level: &Map<String, Value>| level.get("mode")?.as_str().map(str::to_owned);
         let block = all.get("weight_block_size").or_else(|| weights?.get("block_structure"));
         Quantisation {
             method: all.get("quant_method").and_then(Value::as_str).map(str::to_owned),
             bits: number(&["bits", "num_bits", "w_bit"]),
             group_size: number(&["group_size", "q_group_size"]),
             block_rows: block.and_then(|block| block.get(0)?.as_u64()),
+            block_columns: block.and_then(|block| block.get(1)?.as_u64()),
+            mode: own.and_then(mode).or_else(|| mode(all)),
         }
     }
 }

@@ -10,10 +10,10 @@
 
 use super::config::Quantisation;
 use super::names;
+use super::told::{QuantState, Told};
 use crate::checkpoint::{Dtype, TensorRecord};
 use crate::quote;
 use crate::source::Share;
-use serde::Deserialize;
 use std::ops::Range;
 
 /// The most bytes of parts that several rows share; these are held in memory.
@@ -61,26 +61,18 @@ pub struct Part {
     pub share: Share,
 }
 
-/// What a bitsandbytes module says of itself, in a tensor of JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct QuantState {
-    shape: Vec<u64>,
-    blocksize: u64,
-    nested_blocksize: Option<u64>,
-}
-
-impl QuantState {
-    /// How the names of such tensors go on behind that of the codes.
-    pub const NAME: &str = ".quant_state.bitsandbytes__";
-
-    /// The longest that is read.
-    pub const MAX: u64 = 64 << 10;
-
-    /// Reads the JSON.
-    pub fn parse(json: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(json).map_err(|error| format!("its quant_state is none ({error})"))
-    }
-}
+/// The schemes, as reports name them.
+pub(super) const MLX_AFFINE: &str = "MLX, affine";
+pub(super) const MLX_MICROSCALING: &str = "MLX, microscaling";
+pub(super) const COMPRESSED_TENSORS: &str = "compressed-tensors";
+pub(super) const PACKED: &str = "compressed-tensors, packed";
+pub(super) const NVFP4: &str = "compressed-tensors, NVFP4";
+pub(super) const MXFP4: &str = "compressed-tensors, MXFP4";
+pub(super) const MODELOPT: &str = "ModelOpt";
+pub(super) const TORCHAO: &str = "torchao";
+pub(super) const FINE_GRAINED: &str = "fine-grained FP8";
+pub(super) const BITSANDBYTES_8: &str = "bitsandbytes, 8 bits";
+pub(super) const BITSANDBYTES_4: &str = "bitsandbytes, 4 bits";
 
 /// What is known of a module whose tensors are to be put together.
 pub(super) struct Module<'a> {
@@ -89,14 +81,14 @@ pub(super) struct Module<'a> {
     /// Its other tensors.
     pub(super) others: Vec<&'a TensorRecord>,
     pub(super) config: Quantisation,
-    pub(super) state: Option<&'a QuantState>,
+    pub(super) told: &'a Told,
 }
 
 /// The layout of a quantised module; `None` where the tensor's own bytes are all of a row, and why not
 /// where there are no rows.
 pub(super) fn layout(module: &Module<'_>) -> Result<Option<Layout>, String> {
-    let Module { codes, others, config, state } = module;
-    if let Some(state) = state {
+    let Module { codes, others, config, told } = module;
+    if let Some(state) = told.state() {
         return four_bits(codes, others, state).map(Some);
     }
     let [rows, own] = codes.shape[..] else { return Ok(None) };
@@ -138,7 +130,12 @@ pub(super) fn layout(module: &Module<'_>) -> Result<Option<Layout>, String> {
         return Ok(None);
     }
     let columns = match codes.dtype {
-        Dtype::I32 | Dtype::U32 => field.map_or(own, |field| own * 32 / field),
+        Dtype::I32 | Dtype::U32 => match told.shape() {
+            // Less than what the last word has room for.
+            Some([first, columns]) if first == rows => columns,
+            Some(_) => return Err("its weight_shape tells of other rows".into()),
+            None => field.map_or(own, |field| own * 32 / field),
+        },
         // Two codes to a byte.
         Dtype::U8 => own * 2,
         _ => own,
@@ -153,7 +150,7 @@ fn part(record: &TensorRecord, share: Share) -> Part {
     Part { tensor: name, file: String::new(), bytes: range, dtype, share }
 }
 
-fn suffix(name: &str) -> &str {
+pub(super) fn suffix(name: &str) -> &str {
     names::split(name).1
 }
 
@@ -283,7 +280,7 @@ fn four_bits(
     }
     let used = |other: &&&TensorRecord| parts.iter().all(|part| part.tensor != other.name);
     let left_out = others.iter().filter(used).map(|other| other.name.clone()).collect();
-    Ok(Layout { scheme: "bitsandbytes, 4 bits", rows, columns, parts, left_out })
+    Ok(Layout { scheme: BITSANDBYTES_4, rows, columns, parts, left_out })
 }
 
 /// What writes such tensors: by their names, and by what the configuration says.
@@ -291,18 +288,16 @@ fn scheme(codes: &TensorRecord, others: &[&TensorRecord], config: &Quantisation)
     let has = |suffix: &str| others.iter().any(|other| other.name.ends_with(suffix));
     let method = config.method.as_deref().unwrap_or_default();
     match suffix(&codes.name) {
-        ".weight_packed" if codes.dtype == Dtype::U8 && has(".weight_global_scale") => {
-            "compressed-tensors, NVFP4"
-        }
-        ".weight_packed" if codes.dtype == Dtype::U8 => "compressed-tensors, MXFP4",
-        ".weight_packed" => "compressed-tensors, packed",
-        _ if has(".SCB") => "bitsandbytes, 8 bits",
-        _ if has(".scales") && has(".biases") => "MLX, affine",
-        _ if has(".scales") => "MLX, microscaling",
-        _ if has(".weight_scale_inv") => "fine-grained FP8",
-        _ if has("_weight_scale") && suffix(&codes.name).contains("qdata") => "torchao",
-        _ if method == "modelopt" || has(".weight_scale_2") => "ModelOpt",
-        _ if method == "compressed-tensors" => "compressed-tensors",
+        ".weight_packed" if codes.dtype == Dtype::U8 && has(".weight_global_scale") => NVFP4,
+        ".weight_packed" if codes.dtype == Dtype::U8 => MXFP4,
+        ".weight_packed" => PACKED,
+        _ if has(".SCB") => BITSANDBYTES_8,
+        _ if has(".scales") && has(".biases") => MLX_AFFINE,
+        _ if has(".scales") => MLX_MICROSCALING,
+        _ if has(".weight_scale_inv") => FINE_GRAINED,
+        _ if has("_weight_scale") && suffix(&codes.name).contains("qdata") => TORCHAO,
+        _ if method == "modelopt" || has(".weight_scale_2") => MODELOPT,
+        _ if method == "compressed-tensors" => COMPRESSED_TENSORS,
         _ => "codes with scales",
     }
 }
@@ -321,7 +316,12 @@ mod tests {
         others: &[TensorRecord],
         config: Quantisation,
     ) -> Result<Option<Layout>, String> {
-        layout(&Module { codes: &codes, others: others.iter().collect(), config, state: None })
+        layout(&Module {
+            codes: &codes,
+            others: others.iter().collect(),
+            config,
+            told: &Told::default(),
+        })
     }
 
     fn blocks(rows: u64) -> Quantisation {
@@ -372,13 +372,17 @@ mod tests {
 
     #[test]
     fn blocks_that_cross_the_ends_of_rows_are_refused() {
-        let state = |json: &str| QuantState::parse(json.as_bytes());
+        let state = record("h.weight.quant_state.bitsandbytes__nf4", Dtype::U8, &[64]);
+        let state = |json: &str| {
+            let mut told = Told::default();
+            told.add(&state, json.as_bytes()).map(|()| told)
+        };
         let codes = record("h.weight", Dtype::U8, &[300 * 64, 1]);
         let absmax = [record("h.weight.absmax", Dtype::F32, &[600])];
         let found = |json: &str| {
-            let (state, others) = (state(json).unwrap(), absmax.iter().collect());
+            let (told, others) = (state(json).unwrap(), absmax.iter().collect());
             let config = Quantisation::default();
-            layout(&Module { codes: &codes, others, config, state: Some(&state) })
+            layout(&Module { codes: &codes, others, config, told: &told })
         };
         let whole = found(r#"{"shape": [300, 128], "blocksize": 64}"#).unwrap().unwrap();
         assert_eq!((whole.rows, whole.columns, whole.parts[1].share.width()), (300, 128, 8));

@@ -47,6 +47,19 @@ impl Located {
         names::split(&self.tensor).0
     }
 
+    /// Takes in tensors of its module whose names are on no list: where it is quantised, they may
+    /// decide what a row stands for.
+    pub fn adopt<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        let module = format!("{}.", self.module());
+        let own = |name: &&str| {
+            let part = name.strip_prefix(&module).unwrap_or("bias");
+            let inner = part.contains('.') && !part.starts_with("weight");
+            !inner && part != "bias" && self.parts().all(|known| known != *name)
+        };
+        let strange: Vec<String> = names.filter(own).map(str::to_owned).collect();
+        self.companions.extend(strange);
+    }
+
     /// All tensors whose records are needed.
     pub fn parts(&self) -> impl Iterator<Item = &str> {
         let rows = [&self.tensor].into_iter().chain(&self.more);

@@ -1,14 +1,17 @@
 //! The chosen tensor as rows of bytes; refuses by name what has none.
 
 use super::candidates::Role;
+use super::coding::{Numbers, coding};
 use super::config::Quantisation;
-use super::layout::{self, Layout, Module, Part, QuantState};
+use super::layout::{self, Layout, Module, Part};
 use super::locate::Located;
+use super::told::Told;
 use crate::checkpoint::{Dtype, TensorRecord};
 use crate::error::{Error, Result};
 use crate::quote;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The most rows: 32 bytes are kept for each, before the first has come. The largest vocabularies
 /// known have about a million.
@@ -42,7 +45,7 @@ pub struct Sample {
 }
 
 /// A matrix whose rows are runs of bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Matrix {
     /// What it is to the model.
     pub role: Role,
@@ -70,18 +73,20 @@ pub struct Matrix {
     pub scales: Vec<String>,
     /// How rows lie in several tensors side by side; the span is of them as if they lay in one file.
     pub layout: Option<Layout>,
+    /// What a row's bytes stand for.
+    pub numbers: Numbers,
 }
 
 impl Matrix {
     /// Takes the chosen tensor for rows, if it has any, and those that its rows go on in. `records`
     /// are theirs, each with the file's name, in order; `companion` looks up the other tensors of
-    /// its module, which may hold a part of each row's value; `config` and `state` say how.
+    /// its module, which may hold a part of each row's value; `config` and `told` say how.
     pub fn new<'a>(
         located: Located,
         records: &[(String, &TensorRecord)],
         companion: &dyn Fn(&str) -> Option<&'a TensorRecord>,
         config: &Quantisation,
-        state: Option<&QuantState>,
+        told: &Told,
     ) -> Result<Self> {
         let unreadable = |why: String| Error::Unreadable { tensor: located.tensor.clone(), why };
         let [(file, record), ..] = records else {
@@ -89,10 +94,13 @@ impl Matrix {
         };
         let layout = match located.role {
             Role::Tensor => None,
-            _ => quantised(&located, record, companion, config, state).map_err(unreadable)?,
+            _ => quantised(&located, record, companion, config, told).map_err(unreadable)?,
         };
         if let Some(layout) = layout {
-            return Self::of_layout(located, file, record, layout);
+            let coding = coding(&layout, config, told);
+            let numbers =
+                coding.map_or(Numbers::Unknown, |coding| Numbers::Coded(Arc::new(coding)));
+            return Self::of_layout(located, file, record, layout, numbers);
         }
         let [rows, columns] = record.shape[..] else {
             let sides = record.shape.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
@@ -147,6 +155,7 @@ impl Matrix {
             spans,
             sample: None,
             layout: None,
+            numbers: record.dtype.clone().into(),
         })
     }
 
@@ -156,6 +165,7 @@ impl Matrix {
         file: &str,
         record: &TensorRecord,
         layout: Layout,
+        numbers: Numbers,
     ) -> Result<Self> {
         let Located { role, tensor, more, tied, mut reason, .. } = located;
         let unreadable = |why: String| Error::Unreadable { tensor: tensor.clone(), why };
@@ -186,6 +196,7 @@ impl Matrix {
             sample: None,
             scales: Vec::new(),
             layout: Some(layout),
+            numbers,
         })
     }
 
@@ -220,11 +231,6 @@ impl Matrix {
         self.layout.as_ref().map_or_else(|| self.bytes(), Layout::bytes)
     }
 
-    /// Whether a row's bytes are codes and scales, and not its elements one after another.
-    pub fn is_coded(&self) -> bool {
-        self.layout.is_some() || matches!(self.dtype, Dtype::Block(_))
-    }
-
     /// Tensors that are read side by side.
     pub fn strands(&self) -> usize {
         self.layout.as_ref().map_or(1, Layout::strands)
@@ -241,7 +247,7 @@ fn quantised<'a>(
     record: &TensorRecord,
     companion: &dyn Fn(&str) -> Option<&'a TensorRecord>,
     config: &Quantisation,
-    state: Option<&QuantState>,
+    told: &Told,
 ) -> Result<Option<Layout>, String> {
     let ends = |suffix: &str| located.tensor.ends_with(suffix);
     let has = |suffix: &str| located.companions.iter().any(|name| name.ends_with(suffix));
@@ -269,7 +275,7 @@ fn quantised<'a>(
         let unread = || format!("it is quantised, and nothing is known of {}", quote::name(name));
         others.push(companion(name).ok_or_else(unread)?);
     }
-    layout::layout(&Module { codes: record, others, config: config.clone(), state })
+    layout::layout(&Module { codes: record, others, config: config.clone(), told })
         .map_err(|why| format!("it is quantised, and {why}; --tensor compares its codes alone"))
 }
 
@@ -305,7 +311,7 @@ mod tests {
         };
         let record = of("lm_head.weight", &dtype, shape);
         let companion = |name: &str| companions.iter().find(|r| r.name == name);
-        Matrix::new(located, &[("f".to_owned(), &record)], &companion, &config(), None)
+        Matrix::new(located, &[("f".to_owned(), &record)], &companion, &config(), &Told::default())
     }
 
     #[test]
@@ -349,7 +355,9 @@ mod tests {
         let scale = record("lm_head.weight_scale", Dtype::Unknown("NEW".into()), &sides);
         let codes = record("lm_head.weight", Dtype::F8E4M3, &[4, 8]);
         let records = [("f".to_owned(), &codes)];
-        assert!(Matrix::new(located, &records, &|_| Some(&scale), &config(), None).is_err());
+        assert!(
+            Matrix::new(located, &records, &|_| Some(&scale), &config(), &Told::default()).is_err()
+        );
     }
 
     #[test]
@@ -380,7 +388,7 @@ mod tests {
         let first = record("a", Dtype::Bf16, &[10, 4], 100);
         let of = |second: &TensorRecord| {
             let records = [("f".to_owned(), &first), ("g".to_owned(), second)];
-            Matrix::new(located.clone(), &records, &|_| None, &config(), None)
+            Matrix::new(located.clone(), &records, &|_| None, &config(), &Told::default())
         };
         let found = of(&record("b", Dtype::Bf16, &[3, 4], 8)).unwrap();
         assert_eq!((found.rows, found.bytes()), (13, 104));

@@ -5,15 +5,19 @@
 //! says. Where all flags are false there is no unembedding, and the model is refused.
 
 mod candidates;
+mod coding;
 mod config;
 mod defaults;
 mod layout;
 mod locate;
 mod matrix;
 mod names;
+mod told;
 
 pub use candidates::{Considered, Names, Role};
+pub use coding::{Codes, Coding, Numbers, Run, Scales};
 pub use config::{Config, MAX_CONFIG, Quantisation, TieFlag};
-pub use layout::{Layout, Part, QuantState};
+pub use layout::{Layout, Part};
 pub use locate::{Located, locate};
 pub use matrix::{Matrix, Sample, Span};
+pub use told::Told;

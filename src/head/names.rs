@@ -130,7 +130,7 @@ const LOOKS: [&str; 2] = [
 ];
 
 /// Suffixes that say which part of a module a tensor is; the longest that fits counts.
-const SUFFIXES: [&str; 34] = [
+const SUFFIXES: [&str; 35] = [
     ".weight.quant_state.bitsandbytes__nf4",
     ".weight.quant_state.bitsandbytes__fp4",
     ".weight.nested_quant_map",
@@ -138,6 +138,7 @@ const SUFFIXES: [&str; 34] = [
     ".weight.nested_absmax",
     ".weight_global_scale",
     ".weight_zero_point",
+    "._weight_zero_point",
     ".weight.quant_map",
     ".weight_scale_inv",
     ".input_global_scale",

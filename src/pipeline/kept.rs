@@ -5,7 +5,7 @@ use super::place::{Place, config};
 use super::{Found, Job, Placed, Prepared, Spent, Survey, TokenizerChoice};
 use crate::analysis::{Grouping, Special};
 use crate::error::Result;
-use crate::head::Matrix;
+use crate::head::{Matrix, Numbers};
 use crate::observe::{Event, Observer};
 use crate::report::{Reports, SCHEMA, Tool, Transfer};
 use crate::resolve::{Content, ModelSpec, Snapshot};
@@ -191,6 +191,10 @@ impl Prepared {
              each\nequality {:?}",
             self.equality
         );
+        // What codes stand for is told by more than the type.
+        if !matches!(matrix.numbers, Numbers::Plain(_)) {
+            write!(key, "\nnumbers {:?}", matrix.numbers).ok()?;
+        }
         for (span, source) in matrix.spans.iter().zip(sources) {
             let (tensor, bytes) = (&span.tensor, &span.bytes);
             let sha256 = source.sha256()?;

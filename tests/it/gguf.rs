@@ -107,12 +107,43 @@ fn a_part_that_is_missing_is_an_error() {
 }
 
 #[test]
-fn values_of_blocks_are_not_guessed_and_those_of_plain_types_are_compared() {
+fn blocks_are_measured_and_compared_by_what_they_stand_for_where_that_is_known() {
     let world = World::new(StandIn::builder());
-    let of = |file: &str| folder().join(file).to_str().unwrap().to_owned();
-    refused(&world.run(&[&of("q4_0.gguf"), "--equality", "values"]), "quantised");
-    let report = world.scan(&[&of("f16.gguf"), "--equality", "values", "--profile"]);
-    assert_eq!(report["profile"]["row_norms"].as_array().unwrap().len(), 12);
+    for case in cases() {
+        let local = folder().join(files(&case)[0]);
+        let local = local.to_str().unwrap();
+        let report = world.scan(&[local, "--profile"]);
+        let Some(expected) = case["norms"].as_array() else {
+            let is_plain =
+                ["F64", "I8", "I16", "I32", "I64"].contains(&case["dtype"].as_str().unwrap());
+            assert_eq!(report["profile"].is_null(), !is_plain, "{case}");
+            let values = world.run(&[local, "--equality", "values"]);
+            assert_eq!(values.status.success(), is_plain, "{case}");
+            continue;
+        };
+        let norms = report["profile"]["row_norms"].as_array().unwrap();
+        for (row, (norm, expected)) in norms.iter().zip(expected).enumerate() {
+            // What is no number is null.
+            let close = match (norm.as_f64(), expected.as_f64()) {
+                (Some(norm), Some(expected)) => (norm / expected - 1.0).abs() < 2e-5,
+                (norm, expected) => norm.is_none() && expected.is_none(),
+            };
+            assert!(close, "{}: {row} {norm} for {expected}", case["dtype"]);
+        }
+        // A row with a NaN equals nothing.
+        let values = world.scan(&[local, "--equality", "values"]);
+        let is_number =
+            |rows: &Value| !case["norms"][rows[0].as_u64().unwrap() as usize].is_string();
+        let mut groups = case["groups"].as_array().unwrap().clone();
+        groups.retain(is_number);
+        let found: Vec<&Value> = values["duplicates"]["groups"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|group| &group["rows"])
+            .collect();
+        assert_eq!(json!(found), json!(groups), "{case}");
+    }
 }
 
 /// A GGUF file with a vocabulary of so many tokens.
