@@ -167,7 +167,7 @@ fn a_tensor_of_the_module_that_nothing_is_known_of_is_a_part_of_rows_or_a_refusa
     };
     // All codes are the same.
     let own =
-        World::new(StandIn::builder().repository(file("[300]", vec![[1; 150], [2; 150]].concat())));
+        World::new(StandIn::builder().repository(file("[300]", [[1; 150], [2; 150]].concat())));
     let report = own.scan(&["org/m"]);
     assert_eq!(report["duplicates"]["distinct"], 2, "{}", report["duplicates"]);
     refused(&own.run(&["org/m", "--equality", "values"]), "values are not known");
