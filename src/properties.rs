@@ -10,7 +10,7 @@
 
 use crate::analysis::{Analysis as _, Digest, Duplicates, Equality, Grouping};
 use crate::checkpoint::{
-    Dtype, Gguf, HeaderDecoder, Index, Safetensors, Step, TensorRecord, decode,
+    Dtype, Gguf, HeaderDecoder, Index, Member, PyTorch, Safetensors, Step, TensorRecord, decode,
 };
 use crate::error::{Error, Result};
 use crate::head::{Config, Matrix, Names, Role, Told, locate};
@@ -57,7 +57,7 @@ pub fn header(bytes: &[u8]) {
 /// their shapes; chunks make no difference.
 pub fn gguf(bytes: &[u8]) {
     let size = bytes.len() as u64;
-    let found = stepped(&mut Gguf::new("file", size), bytes, 64);
+    let found = stepped(&mut Gguf::new("file", size), bytes, 64, true);
     for chunk in [1, 4096] {
         let source = MemorySource::new("file", bytes.to_vec()).chunked(chunk);
         let again = futures::executor::block_on(decode(&source, &mut Gguf::new("file", size)));
@@ -86,8 +86,49 @@ pub fn gguf(bytes: &[u8]) {
     }
 }
 
+/// An archive of PyTorch is refused, or each tensor has a place that is refused or lies inside the file,
+/// with the bytes of its shape; chunks make no difference.
+pub fn pytorch(bytes: &[u8]) {
+    let size = bytes.len() as u64;
+    let mut decoder = PyTorch::new("file", size);
+    let found = stepped(&mut decoder, bytes, 5, false);
+    let members = decoder.members();
+    for chunk in [1, 4096] {
+        let source = MemorySource::new("file", bytes.to_vec()).chunked(chunk);
+        let again = futures::executor::block_on(decode(&source, &mut PyTorch::new("file", size)));
+        assert_eq!(told(&again), told(&found), "chunks of {chunk} bytes give another result");
+    }
+    let tensors = match found {
+        Err(error) => return assert_safe(&error.to_string(), ""),
+        Ok(tensors) => tensors,
+    };
+    assert_eq!(members.len(), tensors.len());
+    for TensorRecord { name, dtype, shape, range } in &tensors {
+        let place = match &members[name] {
+            Member::Strange(why) => {
+                assert_safe(&quote::sentence(why), "");
+                continue;
+            }
+            Member::Unplaced(place) => place,
+        };
+        let header = place.header();
+        let header = bytes.get(header.start as usize..header.end as usize);
+        let placed = match place.bytes(header.expect("a header lies inside the file")) {
+            Err(why) => {
+                assert_safe(&quote::sentence(&why), "");
+                continue;
+            }
+            Ok(placed) => placed,
+        };
+        assert!(placed.end <= size && placed.end - placed.start == range.end - range.start);
+        let elements: u128 = shape.iter().map(|&side| u128::from(side)).product();
+        let bits = u128::from(dtype.bits().expect("a type that is known"));
+        assert_eq!(elements * bits, u128::from(placed.end - placed.start) * 8, "{name}");
+    }
+}
+
 fn step_by_step(bytes: &[u8]) -> Result<Vec<TensorRecord>> {
-    stepped(&mut Safetensors::new("file", bytes.len() as u64), bytes, 3)
+    stepped(&mut Safetensors::new("file", bytes.len() as u64), bytes, 3, true)
 }
 
 /// Decodes as the driver does, and holds the decoder to its contract.
@@ -95,13 +136,15 @@ fn stepped(
     decoder: &mut dyn HeaderDecoder,
     bytes: &[u8],
     most: usize,
+    in_order: bool,
 ) -> Result<Vec<TensorRecord>> {
     let size = bytes.len() as u64;
     let mut fed = 0;
     for _ in 0..most {
         match decoder.step()? {
             Step::Need(Range { start, end }) => {
-                assert!(start == fed && start < end && end <= size, "{start}..{end} of {size}");
+                let follows = start == fed || !in_order;
+                assert!(follows && start < end && end <= size, "{start}..{end} of {size}");
                 decoder.feed(Bytes::copy_from_slice(&bytes[start as usize..end as usize]));
                 fed = end;
             }
@@ -767,6 +810,14 @@ mod tests {
         short
     }
 
+    /// The fixtures' archives of PyTorch.
+    fn archives() -> Vec<Vec<u8>> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pytorch");
+        ["untied", "tied", "float8-slice", "packed-again", "sparse", "whole-model"]
+            .map(|case| std::fs::read(folder.join(case).join("pytorch_model.bin")).unwrap())
+            .to_vec()
+    }
+
     /// Valid bytes with numbers that hurt in a few places.
     fn numbered(valid: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
         let numbers =
@@ -928,6 +979,13 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn an_archive_is_refused_or_its_tensors_lie_inside_it(
+            bytes in prop_oneof![noise(), damaged(archives()), numbered(archives())],
+        ) {
+            pytorch(&bytes);
+        }
 
         #[test]
         fn a_gguf_header_is_refused_or_lies_inside_its_file(

@@ -1,11 +1,13 @@
 //! Decoding a header without I/O: a decoder says which bytes it needs next, or that it is done.
 //! One driver serves every decoder over every source.
 
+use super::pytorch::Member;
 use super::{Entries, TensorRecord};
 use crate::error::Result;
 use crate::source::ByteSource;
 use bytes::Bytes;
 use futures::StreamExt as _;
+use std::collections::HashMap;
 use std::ops::Range;
 
 /// What a decoder wants.
@@ -28,6 +30,12 @@ pub trait HeaderDecoder {
     /// The vocabulary that the header holds, once it is done.
     fn entries(&mut self) -> Option<Entries> {
         None
+    }
+
+    /// Where tensors lie whose bytes are told by a part of the file that has not been read, once it is
+    /// done; by their names.
+    fn members(&mut self) -> HashMap<String, Member> {
+        HashMap::new()
     }
 
     /// Says what is wanted, once all that was asked for has been fed.

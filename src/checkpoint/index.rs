@@ -31,7 +31,7 @@ impl Index {
     /// Parses the index; `file` is its name, for messages.
     pub fn parse(file: &str, json: &[u8]) -> Result<Self> {
         let raw: Raw = serde_json::from_slice(json)
-            .map_err(|e| Error::format(file, format!("not a safetensors index: {e}")))?;
+            .map_err(|e| Error::format(file, format!("not an index of tensors: {e}")))?;
         let total_bytes = raw.metadata.total_size;
         let WeightMap { mut tensors, shards } = raw.weight_map;
         if let Some(shard) = shards.iter().find(|shard| !is_plain(shard)) {

@@ -6,6 +6,8 @@ mod decode;
 mod dtype;
 mod gguf;
 mod index;
+mod pickle;
+mod pytorch;
 mod safetensors;
 mod weights;
 
@@ -13,6 +15,7 @@ pub use decode::{HeaderDecoder, Step, decode};
 pub use dtype::{Block, Dtype};
 pub use gguf::Gguf;
 pub use index::{Index, MAX_INDEX};
+pub use pytorch::{Member, Place, PyTorch};
 pub use safetensors::Safetensors;
 pub use weights::{Checkpoint, Chosen};
 

@@ -1,33 +1,50 @@
 //! Which files hold a model's weights, and which of them holds a tensor.
 //!
 //! The order is that of the official loaders: `model.safetensors`, else what
-//! `model.safetensors.index.json` names. Other sets of weights in the same repository, such as
+//! `model.safetensors.index.json` names, else `pytorch_model.bin` and its index. Other sets of weights in the same repository, such as
 //! Mistral's `consolidated*.safetensors`, are never mixed with these.
 
-use super::{Entries, Gguf, HeaderDecoder, Index, MAX_INDEX, Safetensors, TensorRecord, decode};
+use super::{
+    Entries, Gguf, HeaderDecoder, Index, MAX_INDEX, Member, PyTorch, Safetensors, TensorRecord,
+    decode,
+};
 use crate::error::{Error, Result};
 use crate::quote;
 use crate::resolve::Snapshot;
-use crate::source::ByteSource;
+use crate::source::{self, ByteSource};
 use futures::StreamExt as _;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// One file with its header read.
 struct Opened {
     source: Arc<dyn ByteSource>,
-    tensors: Arc<[TensorRecord]>,
+    tensors: Vec<TensorRecord>,
     /// The tensors' places in that list, by name.
-    by_name: Arc<[u32]>,
+    by_name: Vec<u32>,
+    /// Of those whose bytes are told elsewhere in the file, or are no rows.
+    members: HashMap<String, Member>,
     /// The vocabulary in the header.
     entries: Option<Entries>,
 }
 
 impl Opened {
-    fn record(&self, tensor: &str) -> Option<&TensorRecord> {
+    fn place(&self, tensor: &str) -> Option<usize> {
         let named = |&at: &u32| self.tensors[at as usize].name.as_str().cmp(tensor);
         let at = self.by_name.binary_search_by(named).ok()?;
-        Some(&self.tensors[self.by_name[at] as usize])
+        Some(self.by_name[at] as usize)
+    }
+
+    fn record(&self, tensor: &str) -> Option<&TensorRecord> {
+        self.place(tensor).map(|at| &self.tensors[at])
+    }
+
+    /// Reads where a tensor's bytes are, if that is not known yet.
+    async fn placed(&self, tensor: &str, file: &str) -> Result<Option<Range<u64>>> {
+        let Some(Member::Unplaced(place)) = self.members.get(tensor) else { return Ok(None) };
+        let header = source::read(self.source.as_ref(), place.header()).await?;
+        place.bytes(&header).map(Some).map_err(|what| Error::format(file, what))
     }
 }
 
@@ -64,6 +81,9 @@ const HEADERS: usize = 4;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+/// What PyTorch's own checkpoints are called.
+const PYTORCH: &str = "pytorch_model.bin";
+const PYTORCH_INDEX: &str = "pytorch_model.bin.index.json";
 
 impl Checkpoint {
     /// Finds the files. `warn` is told what the user should know.
@@ -143,6 +163,16 @@ impl Checkpoint {
             }
             return Ok(layout);
         }
+        if names.contains(&PYTORCH) {
+            warn(format!("there is no {SINGLE}; {PYTORCH} is read"));
+            return self.around(PYTORCH, tensor).await;
+        }
+        if names.contains(&PYTORCH_INDEX)
+            && let Some(index) = self.index(PYTORCH_INDEX).await?
+        {
+            warn(format!("there is no {SINGLE}; what {PYTORCH_INDEX} names is read"));
+            return Ok(Layout::Sharded(index));
+        }
         let gguf: Vec<&&str> =
             names.iter().filter(|name| is_gguf(name) && !name.contains('/')).collect();
         let first = gguf.first().and_then(|name| split_of(name));
@@ -169,11 +199,15 @@ impl Checkpoint {
         }
         let path = self.path(file);
         let shard = shard_prefix(file);
-        let mut candidates = vec![INDEX.to_owned()];
+        let (index, end) = match is_pytorch(file) {
+            true => (PYTORCH_INDEX, "bin"),
+            false => (INDEX, "safetensors"),
+        };
+        let mut candidates = vec![index.to_owned()];
         if let Some(prefix) = shard {
-            candidates.insert(0, format!("{prefix}.safetensors.index.json"));
+            candidates.insert(0, format!("{prefix}.{end}.index.json"));
             if let Some((stem, variant)) = prefix.rsplit_once('.') {
-                candidates.push(format!("{stem}.safetensors.index.{variant}.json"));
+                candidates.push(format!("{stem}.{end}.index.{variant}.json"));
             }
             candidates.dedup();
         }
@@ -244,17 +278,17 @@ impl Checkpoint {
 
     async fn decoded(&self, file: &str, source: Arc<dyn ByteSource>) -> Result<Opened> {
         let (shown, size) = (self.shown(file), source.size());
-        let mut decoder: Box<dyn HeaderDecoder + Send> = match is_gguf(file) {
-            true => Box::new(Gguf::new(shown, size)),
-            false => Box::new(Safetensors::new(shown, size)),
+        let mut decoder: Box<dyn HeaderDecoder + Send> = match file {
+            file if is_gguf(file) => Box::new(Gguf::new(shown, size)),
+            file if is_pytorch(file) => Box::new(PyTorch::new(shown, size)),
+            _ => Box::new(Safetensors::new(shown, size)),
         };
         let tensors = decode(source.as_ref(), decoder.as_mut()).await?;
-        let entries = decoder.entries();
+        let (entries, members) = (decoder.entries(), decoder.members());
         // A header of at most 100 MB has fewer tensors than can be counted so.
         let mut by_name: Vec<u32> = (0..tensors.len() as u32).collect();
         by_name.sort_unstable_by_key(|&at| &tensors[at as usize].name);
-        let (tensors, by_name) = (tensors.into(), by_name.into());
-        Ok(Opened { source, tensors, by_name, entries })
+        Ok(Opened { source, tensors, by_name, members, entries })
     }
 
     /// A shard that the index names, with its header.
@@ -267,8 +301,32 @@ impl Checkpoint {
         self.decoded(file, source).await
     }
 
-    /// Reads the headers of the files that hold these tensors, several at a time.
+    /// Reads what tells of these tensors, several files at a time.
     pub async fn load(&mut self, tensors: &[String]) -> Result<()> {
+        self.headers(tensors).await?;
+        let placed = {
+            let read = tensors.iter().map(async |tensor| {
+                let Some(file) = self.file_of(tensor) else { return Ok(None) };
+                let Some(opened) = self.opened.get(file) else { return Ok(None) };
+                let bytes = opened.placed(tensor, &self.shown(file)).await?;
+                Ok(bytes.map(|bytes| (file.to_owned(), tensor, bytes)))
+            });
+            futures::stream::iter(read).buffered(HEADERS).collect::<Vec<_>>().await
+        };
+        for placed in placed {
+            let Some((file, tensor, bytes)) = placed? else { continue };
+            if let Some(opened) = self.opened.get_mut(&file)
+                && let Some(at) = opened.place(tensor)
+            {
+                opened.tensors[at].range = bytes;
+                opened.members.remove(tensor);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the headers of the files that hold these tensors.
+    async fn headers(&mut self, tensors: &[String]) -> Result<()> {
         let Layout::Sharded(index) = &self.layout else {
             return Ok(());
         };
@@ -319,9 +377,13 @@ impl Checkpoint {
         }
     }
 
-    /// A tensor's record, if the header of its file was read.
+    /// A tensor's record, if what tells of it was read.
     pub fn record(&self, tensor: &str) -> Option<&TensorRecord> {
-        self.opened.get(self.file_of(tensor)?)?.record(tensor)
+        let opened = self.opened.get(self.file_of(tensor)?)?;
+        match opened.members.get(tensor) {
+            Some(Member::Unplaced(_)) => None,
+            _ => opened.record(tensor),
+        }
     }
 
     /// A tensor's record with its file's name and bytes; where index and header disagree, says so.
@@ -332,6 +394,13 @@ impl Checkpoint {
         };
         let file = self.file_of(tensor).ok_or_else(unknown)?;
         let opened = self.opened.get(file).ok_or_else(unknown)?;
+        if let Some(member) = opened.members.get(tensor) {
+            let why = match member {
+                Member::Strange(why) => why.clone(),
+                Member::Unplaced(_) => "its bytes have not been looked for".to_owned(),
+            };
+            return Err(Error::Unreadable { tensor: tensor.to_owned(), why });
+        }
         match opened.record(tensor) {
             Some(record) => Ok((record, file, Arc::clone(&opened.source))),
             None if !matches!(self.layout, Layout::Sharded(_)) => Err(unknown()),
@@ -378,9 +447,9 @@ impl Checkpoint {
     }
 }
 
-/// The name before `-00001-of-00003.safetensors`, or its like with `_`; `None` for any other name.
+/// The name before `-00001-of-00003.safetensors`, or its like with `_` or `.bin`; `None` for any other name.
 fn shard_prefix(file: &str) -> Option<&str> {
-    let stem = file.strip_suffix(".safetensors")?;
+    let stem = file.strip_suffix(".safetensors").or_else(|| file.strip_suffix(".bin"))?;
     let (rest, total) = stem.rsplit_once("-of-")?;
     let (prefix, number) = rest.rsplit_once(['-', '_'])?;
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -389,6 +458,11 @@ fn shard_prefix(file: &str) -> Option<&str> {
 
 fn is_gguf(file: &str) -> bool {
     file.ends_with(".gguf")
+}
+
+/// Whether a file is PyTorch's, by its name.
+fn is_pytorch(file: &str) -> bool {
+    [".bin", ".pt", ".pth", ".ckpt"].iter().any(|end| file.ends_with(end))
 }
 
 /// What is before `-00001-of-00003.gguf`, and how many parts there are; `None` for any other name.
@@ -422,8 +496,8 @@ fn instead(names: &[&str]) -> String {
             (!gguf.is_empty())
                 .then(|| format!("{shown}: {} GGUF files; name one with --file", gguf.len()))
         },
-        find(&|n| n.ends_with(".bin") || n.ends_with(".pt") || n.ends_with(".pth"))
-            .map(|n| format!("{n}: PyTorch checkpoints are not read")),
+        find(&|n| is_pytorch(n) && n != "training_args.bin")
+            .map(|n| format!("{n}: name it with --file, if it holds the weights")),
         find(&|n| n.ends_with(".h5") || n.ends_with(".msgpack") || n.ends_with(".onnx"))
             .map(|n| format!("{n}: this format is not read")),
     ];
@@ -446,6 +520,7 @@ mod tests {
             ("model_00002-of-00072.safetensors", Some("model")),
             ("model-1-of-61.safetensors", Some("model")),
             ("model.fp16-00001-of-00002.safetensors", Some("model.fp16")),
+            ("pytorch_model-00001-of-00002.bin", Some("pytorch_model")),
             ("model.safetensors", None),
             ("one-of-two.safetensors", None),
         ] {
@@ -455,7 +530,7 @@ mod tests {
 
     #[test]
     fn what_there_is_instead_is_named() {
-        assert!(instead(&["pytorch_model.bin"]).contains("PyTorch"));
+        assert!(instead(&["consolidated.00.pth"]).contains("consolidated.00.pth: name it"));
         assert!(instead(&["m.Q4.gguf"]).contains("GGUF"));
         assert!(instead(&["adapter_model.safetensors"]).contains("adapter"));
         assert!(instead(&["README.md"]).contains("none"));

@@ -58,8 +58,9 @@ impl<F: Copy> OutputFile<F> {
                 Target::InPlace(File::options().write(true).open(&path).map_err(failed)?)
             }
             Ok(meta) => {
+                const WEIGHTS: [&str; 6] = ["safetensors", "gguf", "bin", "pt", "pth", "ckpt"];
                 let holds_weights =
-                    path.extension().is_some_and(|end| end == "safetensors" || end == "gguf");
+                    path.extension().is_some_and(|end| WEIGHTS.iter().any(|known| end == *known));
                 if holds_weights {
                     let what = format!("-o would write over {}", path.display());
                     return Err(Error::Usage { what });

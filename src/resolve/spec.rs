@@ -69,8 +69,7 @@ impl ModelSpec {
         let looks_local = text.starts_with(['.', '/', '~', '\\'])
             || text.contains('\\')
             || text.ends_with('/')
-            || text.ends_with(".safetensors")
-            || text.ends_with(".gguf");
+            || [".safetensors", ".gguf", ".bin", ".pth"].iter().any(|end| text.ends_with(end));
         if looks_local {
             return Err(Error::NoSuchFile { file: text.to_owned() });
         }

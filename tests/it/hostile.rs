@@ -95,13 +95,13 @@ fn an_index_that_lies_is_refused_and_what_it_says_of_sizes_is_not_believed() {
     let long = "x".repeat(1 << 20);
     let map = |tensor: &str, shard: &str| json!({"weight_map": {tensor: shard}}).to_string();
     for (index, says) in [
-        (String::new(), "not a safetensors index"),
-        ("[]".into(), "not a safetensors index"),
+        (String::new(), "not an index of tensors"),
+        ("[]".into(), "not an index of tensors"),
         ("{}".into(), "weight_map"),
-        (r#"{"weight_map":[]}"#.into(), "not a safetensors index"),
-        (r#"{"weight_map":{"a":1}}"#.into(), "not a safetensors index"),
+        (r#"{"weight_map":[]}"#.into(), "not an index of tensors"),
+        (r#"{"weight_map":{"a":1}}"#.into(), "not an index of tensors"),
         (r#"{"weight_map":{"a":"x","a":"y"}}"#.into(), "twice"),
-        (deep, "not a safetensors index"),
+        (deep, "not an index of tensors"),
         (map("lm_head.weight", "../one.safetensors"), "no file beside it"),
         (map("lm_head.weight", "a/../../one.safetensors"), "no file beside it"),
         (map("lm_head.weight", "/etc/passwd"), "no file beside it"),

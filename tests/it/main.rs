@@ -21,6 +21,9 @@ mod quantised;
 // GGUF files: every type, whole and split, good and damaged.
 mod gguf;
 
+// What torch.save writes: archives of every make, good and damaged.
+mod pytorch;
+
 // What every token of every family of tokenizers is, and what reports say of it.
 mod classes;
 
