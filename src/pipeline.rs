@@ -5,18 +5,20 @@
 
 use crate::analysis::{
     Both, Copies, Duplicates, Equality, Geometry, Grouping, PREFIX, Prefixes, Profile, RowProfile,
-    Special, Suspects, is_readable,
+    Special, Suspects, UNKNOWN_VALUES, is_readable,
 };
 use crate::checkpoint::{Checkpoint, Chosen};
 use crate::error::{Error, Result};
-use crate::head::{Config, Considered, Located, Matrix, Names, Part, Role, TieFlag, Told, locate};
+use crate::head::{
+    Config, Considered, Layout, Located, Matrix, Names, Part, Role, TieFlag, Told, locate,
+};
 use crate::observe::{Event, Observer, Silent};
 use crate::report::{
     ClassesPart, Cost, CrossPart, DegeneratePart, DuplicatesPart, GeometryPart, Inspection,
     MatrixPart, ProbePart, ProfilePart, Report, SCHEMA, States, TokenizerPart, Tool, Transfer,
 };
 use crate::resolve::{Hub, ModelSpec, Origin};
-use crate::scan::{Plan, rows_again, scan};
+use crate::scan::{Plan, columns, rows_again, scan, segments};
 use crate::source::{self, ByteSource, Client, Interleaved, Options, Strand};
 use crate::store::Store;
 use bytes::Bytes;
@@ -333,7 +335,10 @@ async fn matrix(
             Ok(Strand { source, bytes: part.bytes.clone(), share: part.share })
         };
         let strands: Vec<Strand> = layout.parts.iter_mut().map(strand).collect::<Result<_>>()?;
-        sources = vec![Arc::new(Interleaved::new(strands, layout.rows))];
+        sources = match layout.turned.is_empty() {
+            true => vec![Arc::new(Interleaved::new(strands, layout.rows))],
+            false => strands.into_iter().map(|strand| strand.source).collect(),
+        };
     }
     if let Some(twin) = twin {
         let (twin, _, source) = checkpoint.tensor(&twin)?;
@@ -476,10 +481,18 @@ impl Prepared {
                 tie_flags: self.tie_flags.iter().map(|f| (f.source.clone(), f.tied)).collect(),
                 candidates: self.candidates.0.clone(),
                 candidates_left_out: self.candidates.1,
-                cost: Cost {
-                    bytes: matrix.stored_bytes(),
-                    requests: plan.requests() * matrix.strands() as u64 + shared,
-                    connections: (plan.streams() * matrix.strands()) as u64,
+                cost: match turned(matrix) {
+                    None => Cost {
+                        bytes: matrix.stored_bytes(),
+                        requests: plan.requests() * matrix.strands() as u64 + shared,
+                        connections: (plan.streams() * matrix.strands()) as u64,
+                    },
+                    Some(layout) => {
+                        let requests = |part: &Part| segments(&part.bytes).count() as u64;
+                        let requests: u64 = layout.parts.iter().map(requests).sum();
+                        let connections = requests.min(self.connections.get() as u64);
+                        Cost { bytes: matrix.stored_bytes(), requests, connections }
+                    }
                 },
                 transfer: self.transfer(),
             }
@@ -608,6 +621,9 @@ impl Prepared {
         if let Some(found) = self.found_before(matrix, sources, measured).await {
             return Ok(found);
         }
+        if let Some(layout) = turned(matrix) {
+            return self.read_columns(matrix, sources, layout).await;
+        }
         let plan = self.plan(matrix, sources);
         let observer = Arc::clone(&self.observer);
         let duplicates = Duplicates::new(
@@ -638,6 +654,34 @@ impl Prepared {
         Ok(found)
     }
 
+    /// Reads a matrix whose tokens are columns, once, line by line.
+    async fn read_columns(
+        &self,
+        matrix: &Matrix,
+        sources: &[Arc<dyn ByteSource>],
+        layout: &Layout,
+    ) -> Result<Found> {
+        if self.equality == Equality::Values {
+            return Err(Error::Usage { what: UNKNOWN_VALUES.to_owned() });
+        }
+        let streams = if is_local(sources) { self.threads } else { self.connections };
+        let observer = self.observer.as_ref();
+        let digests = columns(sources, layout, streams.get(), observer).await?;
+        let (special, profile, placed, probe) = (None, None, Placed::default(), None);
+        let mut found = Found {
+            found: Grouping::of(digests),
+            special,
+            profile,
+            placed,
+            probe,
+            stored: false,
+            warning: None,
+        };
+        kept::tell(&found.found, observer);
+        found.warning = self.keep_found(matrix, sources, &found).await;
+        Ok(found)
+    }
+
     /// Reads the first bytes of every row, and those rows whole of which that does not say that they
     /// are unlike all others; or every row, where they would be many.
     async fn probe(&self, number: usize) -> Result<Found> {
@@ -652,7 +696,7 @@ impl Prepared {
         if self.equality != Equality::Bits {
             return refuse("a probe compares stored bits only");
         }
-        if matrix.row_bytes <= PREFIX as u64 {
+        if matrix.row_bytes <= PREFIX as u64 || turned(matrix).is_some() {
             return self.read(number).await;
         }
         let plan = self.plan(matrix, sources);
@@ -743,6 +787,11 @@ impl Prepared {
         *spent = Spent::until_now(client);
         Transfer { checkpoint_bytes: self.checkpoint_bytes, ..transfer }
     }
+}
+
+/// The layout of a matrix whose tokens are columns.
+fn turned(matrix: &Matrix) -> Option<&Layout> {
+    matrix.layout.as_ref().filter(|layout| !layout.turned.is_empty())
 }
 
 /// Whether no part of a matrix comes over a network.

@@ -20,7 +20,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use width::{State, Width};
 
+mod columns;
 mod width;
+
+pub use columns::{columns, segments};
 
 /// The longest segment, one request each: from 8 MiB up a request costs nothing beside its bytes,
 /// and a shorter one serves memory and the tries that follow a break.

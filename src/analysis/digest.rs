@@ -4,6 +4,10 @@
 //! A row has few chunks, so that one row at a time leaves most of a vector empty. Rows of a matrix
 //! are all of one length: here each lane of the vector takes a row of its own.
 
+mod in_step;
+
+pub use in_step::InStep;
+
 use blake3::platform::{self, MAX_SIMD_DEGREE, Platform};
 use blake3::{BLOCK_LEN, CHUNK_LEN, IncrementCounter, OUT_LEN};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};

@@ -39,6 +39,14 @@ pub struct Grouping {
 }
 
 impl Grouping {
+    /// The groups of rows by their digests.
+    pub fn of(digests: Vec<Digest>) -> Self {
+        let rows = digests.len() as u64;
+        let matrix_digest = Some(Digest::of_all(&digests));
+        let groups = groups(&digests, (0..rows as u32).collect());
+        Self { rows, groups, matrix_digest }
+    }
+
     /// Rows inside groups.
     pub fn members(&self) -> u64 {
         self.groups.iter().map(|group| group.rows.len() as u64).sum()

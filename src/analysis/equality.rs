@@ -24,6 +24,10 @@ pub enum Equality {
     Values,
 }
 
+/// Why rows cannot be compared by value.
+pub const UNKNOWN_VALUES: &str =
+    "the rows are quantised in a way whose values are not known; their bits are";
+
 /// Makes of rows what they are by value.
 pub(super) enum Canonical {
     /// Of elements of a type, their own bytes.
@@ -38,10 +42,7 @@ impl Canonical {
         if let Numbers::Plain(dtype) = numbers {
             return Ok(Self::Plain(dtype));
         }
-        let unknown = || {
-            let what = "the rows are quantised in a way whose values are not known; their bits are";
-            Error::Usage { what: what.to_owned() }
-        };
+        let unknown = || Error::Usage { what: UNKNOWN_VALUES.to_owned() };
         Elements::of(&numbers).map(Self::Computed).ok_or_else(unknown)
     }
 

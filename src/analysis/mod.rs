@@ -12,10 +12,10 @@ mod spread;
 mod profile;
 mod geometry;
 
-pub use digest::Digest;
+pub use digest::{Digest, InStep};
 pub use duplicates::{Copies, Duplicates, Group, Grouping};
 pub use element::is_readable;
-pub use equality::Equality;
+pub use equality::{Equality, UNKNOWN_VALUES};
 pub use geometry::{Centre, Geometry, MAX_VECTORS};
 pub use probe::{PREFIX, Prefixes, Suspects};
 pub use profile::{Histogram, NEAR_ZERO, NormSummary, Profile, Reach, RowProfile, Special};

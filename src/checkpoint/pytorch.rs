@@ -34,8 +34,8 @@ const EXTRA: u64 = 4096;
 /// Keys under which trainers put what a model has learnt.
 const STATES: [&str; 4] = ["state_dict", "model_state_dict", "model", "module"];
 
-const NONE: &str = "it is no whole zip archive, as PyTorch writes since version 1.6; what older ones wrote \
-                    can be loaded and saved again";
+const NONE: &str = "not a checkpoint of PyTorch: it is no whole zip archive, as these are since version 1.6; \
+                    what older ones wrote can be loaded and saved again";
 
 /// What is known of a tensor's place.
 #[derive(Debug, Clone, PartialEq, Eq)]

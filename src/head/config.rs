@@ -69,6 +69,8 @@ pub struct Quantisation {
     pub block_columns: Option<u64>,
     /// Which of a quantiser's ways.
     pub mode: Option<String>,
+    /// Which of its ways to pack.
+    pub version: Option<String>,
 }
 
 impl Config {
@@ -186,15 +188,17 @@ impl Config {
             let levels = [own, weights, Some(all)].into_iter().flatten();
             levels.flat_map(|level| keys.iter().filter_map(|&key| level.get(key)?.as_u64())).next()
         };
-        let mode = |level: &Map<String, Value>| level.get("mode")?.as_str().map(str::to_owned);
+        let text =
+            |level: &Map<String, Value>, key: &str| Some(level.get(key)?.as_str()?.to_owned());
         let block = all.get("weight_block_size").or_else(|| weights?.get("block_structure"));
         Quantisation {
-            method: all.get("quant_method").and_then(Value::as_str).map(str::to_owned),
+            method: text(all, "quant_method"),
             bits: number(&["bits", "num_bits", "w_bit"]),
             group_size: number(&["group_size", "q_group_size"]),
             block_rows: block.and_then(|block| block.get(0)?.as_u64()),
             block_columns: block.and_then(|block| block.get(1)?.as_u64()),
-            mode: own.and_then(mode).or_else(|| mode(all)),
+            mode: own.and_then(|own| text(own, "mode")).or_else(|| text(all, "mode")),
+            version: text(all, "checkpoint_format").or_else(|| text(all, "version")),
         }
     }
 }

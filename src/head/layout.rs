@@ -11,6 +11,7 @@
 use super::config::Quantisation;
 use super::names;
 use super::told::{QuantState, Told};
+use super::turned::Packing;
 use crate::checkpoint::{Dtype, TensorRecord};
 use crate::quote;
 use crate::source::Share;
@@ -32,6 +33,8 @@ pub struct Layout {
     pub parts: Vec<Part>,
     /// Tensors of the module that say nothing about one row.
     pub left_out: Vec<String>,
+    /// Where tokens are columns: how the lines of each part hold them. Empty where they are rows.
+    pub turned: Vec<Packing>,
 }
 
 impl Layout {
@@ -141,10 +144,10 @@ pub(super) fn layout(module: &Module<'_>) -> Result<Option<Layout>, String> {
         _ => own,
     };
     let scheme = scheme(codes, &others, config);
-    Ok(Some(Layout { scheme, rows, columns, parts, left_out }))
+    Ok(Some(Layout { scheme, rows, columns, parts, left_out, turned: Vec::new() }))
 }
 
-fn part(record: &TensorRecord, share: Share) -> Part {
+pub(super) fn part(record: &TensorRecord, share: Share) -> Part {
     let TensorRecord { name, dtype, range, .. } = record.clone();
     // Which file that is, whoever has the records knows.
     Part { tensor: name, file: String::new(), bytes: range, dtype, share }
@@ -280,7 +283,7 @@ fn four_bits(
     }
     let used = |other: &&&TensorRecord| parts.iter().all(|part| part.tensor != other.name);
     let left_out = others.iter().filter(used).map(|other| other.name.clone()).collect();
-    Ok(Layout { scheme: BITSANDBYTES_4, rows, columns, parts, left_out })
+    Ok(Layout { scheme: BITSANDBYTES_4, rows, columns, parts, left_out, turned: Vec::new() })
 }
 
 /// What writes such tensors: by their names, and by what the configuration says.

@@ -5,7 +5,9 @@ use super::coding::{Numbers, coding};
 use super::config::Quantisation;
 use super::layout::{self, Layout, Module, Part};
 use super::locate::Located;
+use super::names::{self, Kind};
 use super::told::Told;
+use super::turned::turned;
 use crate::checkpoint::{Dtype, TensorRecord};
 use crate::error::{Error, Result};
 use crate::quote;
@@ -172,10 +174,13 @@ impl Matrix {
         if let [more, ..] = more.as_slice() {
             return Err(unreadable(format!("it is quantised, and its rows go on in {more}")));
         }
-        let Layout { rows, columns, scheme, ref parts, .. } = layout;
+        let Layout { rows, columns, scheme, ref parts, ref turned, .. } = layout;
         let row_bytes = parts.iter().map(|part| part.share.width()).sum();
         if rows > MAX_ROWS || row_bytes > MAX_ROW_BYTES {
             return Err(unreadable(format!("it has {rows} rows of {row_bytes} bytes")));
+        }
+        if turned.iter().any(|packing| packing.line_bytes(rows) > MAX_ROW_BYTES) {
+            return Err(unreadable(format!("its lines of {rows} tokens are too long")));
         }
         let of = |part: &Part| format!("{} bytes of {}", part.share.width(), part.tensor);
         let of: Vec<String> = parts.iter().map(of).collect();
@@ -251,9 +256,10 @@ fn quantised<'a>(
 ) -> Result<Option<Layout>, String> {
     let ends = |suffix: &str| located.tensor.ends_with(suffix);
     let has = |suffix: &str| located.companions.iter().any(|name| name.ends_with(suffix));
-    if ends(".qweight") || has(".qweight") && !is_float(&record.dtype) {
-        let scheme = if has(".g_idx") { "GPTQ" } else { "GPTQ or AWQ" };
-        return Err(format!("it is packed by {scheme}, where a token is no run of bytes"));
+    if has(".qweight") && !is_float(&record.dtype) {
+        return Err(
+            "it is packed by GPTQ or AWQ, and codes of another kind stand beside".to_owned()
+        );
     }
     for (part, scheme) in [
         (".W_q", "HQQ"),
@@ -275,8 +281,25 @@ fn quantised<'a>(
         let unread = || format!("it is quantised, and nothing is known of {}", quote::name(name));
         others.push(companion(name).ok_or_else(unread)?);
     }
+    if ends(".qweight") {
+        if is_embedding(&located.tensor) {
+            // GPTQModel packs an embedding the other way: several tokens in a word.
+            return Err(
+                "it is an input embedding packed by GPTQ, with tokens side by side in words, \
+                        which is not read"
+                    .to_owned(),
+            );
+        }
+        return turned(record, &others, config).map(Some);
+    }
     layout::layout(&Module { codes: record, others, config: config.clone(), told })
         .map_err(|why| format!("it is quantised, and {why}; --tensor compares its codes alone"))
+}
+
+/// Whether a tensor's name is that of an input embedding, and not of a head.
+fn is_embedding(tensor: &str) -> bool {
+    let stem = names::split(tensor).0;
+    matches!(names::kind(tensor, stem), Some(Kind::Embedding { .. }))
 }
 
 /// Whether elements are values by themselves, not codes that a scale turns into values.

@@ -13,6 +13,7 @@ mod locate;
 mod matrix;
 mod names;
 mod told;
+mod turned;
 
 pub use candidates::{Considered, Names, Role};
 pub use coding::{Codes, Coding, Numbers, Run, Scales};
@@ -21,3 +22,4 @@ pub use layout::{Layout, Part};
 pub use locate::{Located, locate};
 pub use matrix::{Matrix, Sample, Span};
 pub use told::Told;
+pub use turned::Packing;

@@ -195,8 +195,17 @@ impl Prepared {
         if !matches!(matrix.numbers, Numbers::Plain(_)) {
             write!(key, "\nnumbers {:?}", matrix.numbers).ok()?;
         }
-        for (span, source) in matrix.spans.iter().zip(sources) {
-            let (tensor, bytes) = (&span.tensor, &span.bytes);
+        let turned = matrix.layout.iter().filter(|layout| !layout.turned.is_empty());
+        let parts = turned.flat_map(|layout| layout.parts.iter().zip(&layout.turned));
+        let mut places: Vec<_> = matrix.spans.iter().map(|s| (&s.tensor, &s.bytes, None)).collect();
+        let columns: Vec<_> = parts.map(|(p, how)| (&p.tensor, &p.bytes, Some(how))).collect();
+        if !columns.is_empty() {
+            places = columns;
+        }
+        for ((tensor, bytes, packing), source) in places.into_iter().zip(sources) {
+            if let Some(packing) = packing {
+                write!(key, "\n{packing:?}").ok()?;
+            }
             let sha256 = source.sha256()?;
             write!(key, "\n{tensor:?}, bytes {bytes:?} of the file with SHA-256 {sha256}").ok()?;
         }
@@ -210,7 +219,7 @@ fn kept(store: &Store, kept: std::io::Result<()>) -> Option<String> {
 }
 
 /// Tells of rows as if they came.
-fn tell(found: &Grouping, observer: &dyn Observer) {
+pub(super) fn tell(found: &Grouping, observer: &dyn Observer) {
     for group in &found.groups {
         for &row in &group.rows[1..] {
             observer.event(&Event::Duplicate { row, same_as: group.rows[0] });

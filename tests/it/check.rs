@@ -544,7 +544,7 @@ fn a_failure_to_read_is_undecided_and_does_not_stop_the_others() {
     let desk = Desk::new();
     desk.put("resized-before", "good");
     desk.put("resized-after", "bad");
-    desk.put("gptq", "packed");
+    desk.put("hqq", "packed");
     let found = desk.check(2, &["packed", "./none", "bad", "good"]);
     let outcomes: Vec<&Value> =
         found["checks"].as_array().unwrap().iter().map(|check| &check["outcome"]).collect();

@@ -10,7 +10,7 @@ fn world() -> World {
             .repository(repository("tied"))
             .repository(repository("classifier"))
             .repository(repository("three-d"))
-            .repository(repository("gptq"))
+            .repository(repository("hqq"))
             .repository(repository("flag-false-no-head"))
             .repository(
                 Repository::new("org/gated")
@@ -68,7 +68,7 @@ fn models_that_cannot_be_read_are_refused_with_what_to_do() {
         (&["org/classifier"], "score.weight"),
         (&["org/codec"], "no unembedding matrix"),
         (&["org/three-d"], "not 2-D"),
-        (&["org/gptq"], "GPTQ"),
+        (&["org/hqq"], "HQQ"),
         (&["org/flag-false-no-head"], "--matrix embedding"),
         (&["a/b/c"], "neither a model on the Hub"),
         (&["./none"], "no such file"),
@@ -131,10 +131,14 @@ fn headers_that_lie_are_refused() {
 fn a_file_that_is_no_checkpoint_is_refused_whatever_its_name() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::new(StandIn::builder());
-    for name in ["model", "model.bin", "notes.txt"] {
+    for (name, says) in [
+        ("model", "not a safetensors file"),
+        ("model.bin", "not a checkpoint of PyTorch"),
+        ("notes.txt", "not a safetensors file"),
+    ] {
         let path = folder.path().join(name);
         std::fs::write(&path, "plain text, longer than eight bytes").unwrap();
-        refused(&world.run(&[path.to_str().unwrap()]), "not a safetensors file");
+        refused(&world.run(&[path.to_str().unwrap()]), says);
     }
     refused(&world.run(&[folder.path().to_str().unwrap()]), "no safetensors weights");
 }
