@@ -315,10 +315,11 @@ impl HubSnapshot {
         let url = self.url(&format!("api/models/{}/revision/{revision}{query}", self.0.id)).ok()?;
         let token = |url: &Url| self.token_for(url);
         let landing = hops::follow(client, Method::GET, url, &token, &mut |_| false).await.ok()?;
-        let Landing::Answer(answer) = landing else {
+        let Landing::Answer(mut answer) = landing else {
             return None;
         };
         if answer.status() != StatusCode::OK {
+            client.discard(&mut answer).await;
             return None;
         }
         let body = client.whole(answer, None, LIMIT).await.ok()?;
