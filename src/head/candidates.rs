@@ -45,6 +45,8 @@ pub struct Names {
     /// Whether parts of a head are stored that are not its matrix, such as its bias: the matrix is
     /// then somewhere.
     pub(super) rest_of_head: bool,
+    /// Tensors that are nearly a head, or parts of one, under names that are on no list: some of them.
+    pub(super) unread: BTreeSet<String>,
     /// Whether rows of the head count a reduced vocabulary, as in EAGLE-3 drafts.
     pub(super) reduced: bool,
     /// Whether the model speaks in codes of sounds, so that no row is a token of text.
@@ -59,6 +61,29 @@ pub(super) struct Candidate {
     pub(super) rank: usize,
     pub(super) certain: bool,
     pub(super) parts: Vec<String>,
+}
+
+/// How the tokens of a candidate lie in its tensors.
+enum Packing<'c> {
+    /// Each is a row.
+    Rows,
+    /// Each is a column, of the scales in this tensor too.
+    Columns(&'c str),
+    /// They lie in one run, whatever its sides are.
+    Flat,
+}
+
+impl Candidate {
+    fn packing(&self) -> Packing<'_> {
+        let part = |end: &str| self.parts.iter().find(|part| names::split(part).1 == end);
+        if self.parts.iter().any(|part| names::split(part).1.starts_with(".weight.quant_state.")) {
+            return Packing::Flat;
+        }
+        match (part(".qweight"), part(".weight"), part(".scales")) {
+            (Some(_), None, Some(scales)) => Packing::Columns(scales),
+            _ => Packing::Rows,
+        }
+    }
 }
 
 /// Candidates kept. Each may lie in a shard of its own whose header is then read, and no model has
@@ -87,7 +112,9 @@ impl Names {
                     push(&mut embeddings, stem, rank, true, name);
                 }
                 Some(Kind::Decoy { head, denied }) => found.decoy(name, stem, head, denied),
-                None => found.note(name, stem),
+                None => {
+                    found.note(name, stem);
+                }
             }
         }
         found.left_out += (heads.len().saturating_sub(CANDIDATES)
@@ -104,7 +131,9 @@ impl Names {
                 keep_first(&mut self.others, name.to_owned(), OTHERS);
             }
             // An extension's own name is on no list: its module's is.
-            Denied::Unknown => self.note(name, stem),
+            Denied::Unknown if !self.note(name, stem) && names::may_be_head(name, stem) => {
+                keep_first(&mut self.unread, name.to_owned(), OTHERS);
+            }
             _ => {}
         }
         if self.extensions.last().is_none_or(|extension| extension != name) {
@@ -113,22 +142,34 @@ impl Names {
         }
     }
 
-    fn note(&mut self, name: &str, stem: &str) {
+    /// Takes note of what belongs to a head or an embedding by its last part; whether it does.
+    fn note(&mut self, name: &str, stem: &str) -> bool {
         match stem.rsplit('.').next().unwrap_or(stem) {
             "additional_fc" | "additional_embedding" | "new_embedding"
                 if self.extensions.len() < CANDIDATES =>
             {
                 self.extensions.push(name.to_owned());
             }
-            "d2t" | "t2d" => self.reduced = true,
-            _ => {}
+            // A draft that comes with a model has these inside of a module of its own.
+            "d2t" | "t2d" if !stem.trim_start_matches("model.").contains('.') => {
+                self.reduced = true
+            }
+            _ => return false,
         }
+        true
     }
 
     /// The tensor that makes every row of a MobileBERT's head longer. It is stored by columns.
     pub(super) fn further_columns(&self) -> Option<&str> {
         let mut names = self.decoys.iter().map(|(_, name, ..)| name.as_str());
         names.find(|name| *name == "cls.predictions.dense.weight")
+    }
+
+    /// The vector that is added to a head's scores.
+    pub(super) fn bias_of(&self, stem: &str) -> Option<&str> {
+        let bias = format!("{stem}.bias");
+        let mut names = self.decoys.iter().map(|(_, name, ..)| name.as_str());
+        names.find(|name| *name == bias)
     }
 
     /// The tensors whose records [`locate`](super::locate()) needs for this role.
@@ -154,7 +195,7 @@ impl Names {
     ) -> (Vec<Considered>, u64) {
         let mut verdicts = Vec::new();
         let mut winner: Option<&str> = None;
-        for Weighed { candidate, fit, rows } in weigh(self, config, record) {
+        for Weighed { candidate, fit, rows, .. } in weigh(self, config, record) {
             let excluded_by = match (rows, winner) {
                 _ if !candidate.certain && fit == Fit::No => Some(match rows {
                     Some(rows) => format!("its {rows} rows do not fit the vocabulary"),
@@ -225,7 +266,10 @@ pub(super) enum Fit {
 pub(super) struct Weighed<'n> {
     pub(super) fit: Fit,
     pub(super) candidate: &'n Candidate,
+    /// `None` where the sides of its tensors do not tell.
     pub(super) rows: Option<u64>,
+    /// Whether it has as many columns as the vocabulary has entries, and another number of rows.
+    pub(super) transposed: bool,
 }
 
 impl Weighed<'_> {
@@ -243,20 +287,36 @@ pub(super) fn weigh<'n, 'a>(
     config: &Config,
     record: &dyn Fn(&str) -> Option<&'a TensorRecord>,
 ) -> Vec<Weighed<'n>> {
-    let rows = |candidate: &Candidate| {
-        let sides = |part: &String| record(part).map(|record| record.shape.clone());
-        candidate.parts.iter().filter_map(sides).find(|shape| shape.len() == 2).map(|s| s[0])
+    let sides = |candidate: &Candidate| match candidate.packing() {
+        Packing::Rows => {
+            let parts =
+                candidate.parts.iter().filter(|part| names::holds_rows(names::split(part).1));
+            let shapes = parts.filter_map(|part| record(part));
+            shapes.map(|record| record.shape.as_slice()).find_map(|shape| shape.try_into().ok())
+        }
+        // Scales have a column for each token.
+        Packing::Columns(scales) => {
+            let shape: [u64; 2] = record(scales)?.shape.as_slice().try_into().ok()?;
+            Some([shape[1], shape[0]])
+        }
+        Packing::Flat => None,
     };
     let mut sizes = config.vocabulary();
-    sizes.extend(names.embeddings.first().and_then(rows));
+    sizes.extend(names.embeddings.first().and_then(sides).map(|[rows, _]| rows));
     let weighed = |candidate: &'n Candidate| {
-        let rows = rows(candidate);
+        let sides: Option<[u64; 2]> = sides(candidate);
+        let rows = sides.map(|[rows, _]| rows);
         let fit = match rows {
             Some(rows) if sizes.contains(&rows) => Fit::Exact,
             Some(rows) if sizes.iter().any(|&v| near(rows, v)) => Fit::Near,
+            // Codes in one run: what is packed so is no classifier.
+            None if matches!(candidate.packing(), Packing::Flat) => Fit::Near,
             _ => Fit::No,
         };
-        Weighed { fit, candidate, rows }
+        let plain = matches!(candidate.packing(), Packing::Rows);
+        let transposed =
+            plain && fit == Fit::No && sides.is_some_and(|[_, columns]| sizes.contains(&columns));
+        Weighed { fit, candidate, rows, transposed }
     };
     let mut heads: Vec<Weighed<'n>> = names.heads.iter().map(weighed).collect();
     heads.sort_by_key(Weighed::order);

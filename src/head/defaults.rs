@@ -10,7 +10,7 @@ pub(super) fn ties_by_default(model_type: &str) -> bool {
 
 /// Whether the library ties the head of this model type whatever its configuration says.
 pub(super) fn always_ties(model_type: &str) -> bool {
-    model_type == "fsmt"
+    matches!(model_type, "fsmt" | "t5" | "mt5" | "umt5" | "longt5" | "udop" | "pop2piano")
 }
 
 /// Sorted, for the search.

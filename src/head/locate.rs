@@ -8,6 +8,7 @@ use super::config::Config;
 use super::names;
 use crate::checkpoint::TensorRecord;
 use crate::error::{Error, Result};
+use crate::quote;
 
 /// A tensor that was chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub struct Located {
     /// Why this tensor.
     pub reason: String,
     /// The input embedding that a flag says is the same as this stored head. Only rows can tell.
-    pub twin: Option<String>,
+    pub twin: Option<Box<Located>>,
 }
 
 impl Located {
@@ -50,20 +51,24 @@ impl Located {
     /// Takes in tensors of its module whose names are on no list: where it is quantised, they may
     /// decide what a row stands for.
     pub fn adopt<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
-        let module = format!("{}.", self.module());
+        let (module, known) = (self.module().to_owned(), self.parts());
         let own = |name: &&str| {
-            let part = name.strip_prefix(&module).unwrap_or("bias");
+            let part = name.strip_prefix(&module).and_then(|part| {
+                part.strip_prefix(names::WRAPPED).unwrap_or(part).strip_prefix('.')
+            });
+            let part = part.unwrap_or("bias");
             let inner = part.contains('.') && !part.starts_with("weight");
-            !inner && part != "bias" && self.parts().all(|known| known != *name)
+            !inner && part != "bias" && !known.contains(name)
         };
         let strange: Vec<String> = names.filter(own).map(str::to_owned).collect();
         self.companions.extend(strange);
     }
 
     /// All tensors whose records are needed.
-    pub fn parts(&self) -> impl Iterator<Item = &str> {
+    pub fn parts(&self) -> Vec<&str> {
         let rows = [&self.tensor].into_iter().chain(&self.more);
-        rows.chain(&self.companions).chain(&self.twin).map(String::as_str)
+        let own = rows.chain(&self.companions).map(String::as_str);
+        own.chain(self.twin.iter().flat_map(|twin| twin.parts())).collect()
     }
 }
 
@@ -104,7 +109,7 @@ fn stored_head(
     config: &Config,
     none: &dyn Fn(String) -> Error,
 ) -> Result<Located> {
-    let Weighed { candidate: head, fit, rows } = head;
+    let Weighed { candidate: head, fit, rows, transposed } = head;
     if names.codes {
         let what = format!("the rows of {} are codes of sounds; no head of texts", head.stem);
         return Err(none(what_there_is(names, &what)));
@@ -113,27 +118,46 @@ fn stored_head(
         let why = "it is a draft's head over a reduced vocabulary, whose rows are no token ids";
         return Err(Error::Unreadable { tensor: head.stem.clone(), why: why.to_owned() });
     }
+    if transposed {
+        let why =
+            "it has as many columns as the vocabulary has entries, so that its rows are no tokens";
+        return Err(Error::Unreadable { tensor: head.stem.clone(), why: why.to_owned() });
+    }
+    let size = config.vocabulary().first().copied();
+    if let (Fit::No, Some(rows), Some(size)) = (fit, rows, size)
+        && rows < size / 2
+    {
+        return Err(none(format!(
+            "{} has {rows} rows, which are no vocabulary of {size}, but the classes of another task",
+            head.stem
+        )));
+    }
     let mut reason = format!("{} is stored", head.stem);
     // Its name is certain, and yet a reader should know: aligners keep a classifier under it.
-    if let (Fit::No, Some(rows), [size, ..]) = (fit, rows, config.vocabulary().as_slice()) {
+    if let (Fit::No, Some(rows), Some(size)) = (fit, rows, size) {
         reason += &format!(", though its {rows} rows do not fit a vocabulary of {size}");
     }
-    if let Some(name) = names.further_columns() {
-        reason += &format!("; {name} holds further columns of its rows, which are not read");
-    }
     let flag = config.effective_tie().filter(|flag| flag.tied);
+    let further = names.further_columns().map_or_else(String::new, |name| {
+        format!("; {name} holds further columns of its rows, which are not read")
+    });
+    let bias = names.bias_of(&head.stem).map_or_else(String::new, |name| {
+        format!("; {name} is added to the scores of its rows, and not compared")
+    });
+    let beside = further + &bias;
     let Some(twin) = names.embeddings.first() else {
         let tied = flag.is_some();
-        return head.located(Role::Unembedding, names, Some(tied), reason);
+        return head.located(Role::Unembedding, names, Some(tied), reason + &beside);
     };
     if let Some(flag) = &flag {
         reason += &format!(", which counts for more than {} = true", flag.source);
     }
-    let mut located = head.located(Role::Unembedding, names, Some(false), reason)?;
+    let mut located = head.located(Role::Unembedding, names, Some(false), reason + &beside)?;
     if flag.is_some() {
-        let twin = twin.located(Role::Embedding, names, None, String::new())?;
+        let twin = twin.located(Role::Embedding, names, None, String::new()).ok();
         // Rows that go on in other tensors have no single tensor to be held against.
-        located.twin = (located.more.is_empty() && twin.more.is_empty()).then_some(twin.tensor);
+        let single = |twin: &Located| located.more.is_empty() && twin.more.is_empty();
+        located.twin = twin.filter(single).map(Box::new);
     }
     Ok(located)
 }
@@ -144,6 +168,29 @@ fn says_tied(config: &Config) -> bool {
 
 /// No head is stored: the input embedding is the unembedding, unless something says otherwise.
 fn no_head(names: &Names, config: &Config, none: &dyn Fn(String) -> Error) -> Result<Located> {
+    // What may be a head is no reason to read another matrix in its place.
+    if let Some(part) = names.unread.first() {
+        return Err(match names::head_around(part) {
+            Some(head) => {
+                let why = rowless(names.unread.iter());
+                Error::Unreadable { tensor: head.to_owned(), why }
+            }
+            None => {
+                let parts: Vec<&str> = names.unread.iter().map(String::as_str).collect();
+                let parts = parts.join(", ");
+                none(format!("no head is stored under a known name, and {parts} may be one"))
+            }
+        });
+    }
+    let mut misfits = names.heads.iter().map(|head| (head.rank, &head.stem));
+    if let Some((_, stem)) = misfits.clone().find(|(rank, _)| names::OUTPUTS.contains(rank)) {
+        let why = "its sides are not those of a table of this vocabulary".to_owned();
+        return Err(Error::Unreadable { tensor: stem.clone(), why });
+    }
+    let lacks = match misfits.next() {
+        None => "no head is stored".to_owned(),
+        Some((_, stem)) => format!("no head is stored ({stem} does not fit the vocabulary)"),
+    };
     let Some(embedding) = names.embeddings.first() else {
         return Err(none(what_there_is(names, "no head and no input embedding")));
     };
@@ -151,18 +198,19 @@ fn no_head(names: &Names, config: &Config, none: &dyn Fn(String) -> Error) -> Re
         format!("the input embedding {} can be read with --matrix embedding", embedding.stem);
     // Where the rest of a language model's head is there, another task's stands beside it.
     if !names.others.is_empty() && !names.rest_of_head {
-        let what = what_there_is(names, "no head is stored");
+        let what = what_there_is(names, &lacks);
         return Err(none(format!("{what}; {instead}")));
     }
-    if let Some(name) = config.architectures().find(|name| has_no_head(name)) {
-        return Err(none(format!("no head is stored, and {name} needs none; {instead}")));
+    // Of a GGUF file the names decide, as they do for llama.cpp, whatever lies beside it.
+    let gguf = embedding.stem == "token_embd";
+    if let Some(name) = config.architectures().find(|name| has_no_head(name) && !gguf) {
+        return Err(none(format!("{lacks}, and {name} needs none; {instead}")));
     }
     let flag = config.effective_tie();
     // Levels that contradict each other: a head that is not tied would be stored.
     let other = config.text_flags().into_iter().find(|flag| flag.tied);
     let (tied, reason) = match (flag, other) {
-        // Of a GGUF file the names decide, as they do for llama.cpp, whatever lies beside it.
-        (_, _) if embedding.stem == "token_embd" => {
+        (_, _) if gguf => {
             (Some(true), "no output.weight is stored, which ties it to token_embd".to_owned())
         }
         (Some(flag), _) if flag.tied => {
@@ -170,28 +218,29 @@ fn no_head(names: &Names, config: &Config, none: &dyn Fn(String) -> Error) -> Re
                 true => format!("ties by {}", flag.source),
                 false => format!("has {} = true", flag.source),
             };
-            (Some(true), format!("no head is stored, and the configuration {says}"))
+            (Some(true), format!("{lacks}, and the configuration {says}"))
         }
         (Some(flag), Some(other)) => {
             let why = format!(
-                "no head is stored, and the configuration has {} = true, though {} = false",
+                "{lacks}, and the configuration has {} = true, though {} = false",
                 other.source, flag.source
             );
             (Some(true), why)
         }
         (Some(flag), None) => {
             return Err(none(format!(
-                "no head is stored, though {} = false says it is not tied; {instead}",
+                "{lacks}, though {} = false says it is not tied; {instead}",
                 flag.source
             )));
         }
         (None, _) if names::is_encoder(&embedding.stem) => {
-            return Err(none(format!("no head is stored, and no decoder has a table; {instead}")));
+            return Err(none(format!("{lacks}, and no decoder has a table; {instead}")));
         }
         (None, _) => {
-            let why = "no head is stored, and nothing says whether it is tied: the input embedding \
-                       is taken to be both";
-            (None, why.to_owned())
+            let why = format!(
+                "{lacks}, and nothing says whether it is tied: the input embedding is taken to be both"
+            );
+            (None, why)
         }
     };
     let columns = names.further_columns().map_or_else(String::new, |name| {
@@ -229,6 +278,7 @@ fn has_no_head(class: &str) -> bool {
         "MultipleChoice",
         "NextSentencePrediction",
         "ForRetrieval",
+        "ColBERT",
     ];
     let encoders = [
         "Bert",
@@ -243,9 +293,35 @@ fn has_no_head(class: &str) -> bool {
         "ModernBert",
         "NomicBert",
         "MegatronBert",
+        "Esm",
+        "Longformer",
+        "CLIP",
+        "CLIPText",
+        "Siglip",
+        "SiglipText",
+        "Clap",
+        "ClapText",
+        "XLMRobertaLoRA",
+        "NVEmbed",
+        "LlamaBi",
+        "New",
     ];
-    let bare = class.strip_suffix("Model").unwrap_or_default();
-    task.iter().any(|task| class.contains(task)) || encoders.contains(&bare.trim_end_matches("V2"))
+    let bare = class.strip_suffix("Model").unwrap_or(class);
+    task.iter().any(|task| class.contains(task))
+        || class.ends_with("EncoderModel")
+        || encoders.contains(&bare.trim_end_matches("V2"))
+}
+
+/// Why parts of a module hold no rows.
+fn rowless<'a>(parts: impl Iterator<Item = &'a String> + Clone) -> String {
+    let ends = |part: &String| names::ROWLESS.iter().find(|(end, _)| part.ends_with(end));
+    match parts.clone().find_map(ends) {
+        Some((_, scheme)) => format!("it is stored by {scheme}, whose codes are not its rows"),
+        None => {
+            let parts: Vec<String> = parts.map(|part| quote::name(part)).collect();
+            format!("none of its parts is known to hold its rows ({})", parts.join(", "))
+        }
+    }
 }
 
 /// A message on what a checkpoint without a head has instead.
@@ -275,14 +351,19 @@ impl Candidate {
         tied: Option<bool>,
         reason: String,
     ) -> Result<Located> {
-        let plain =
-            |part: &&String| matches!(names::split(part).1, "" | ".weight" | ".base_layer.weight");
+        let plain = |part: &&String| matches!(names::split(part).1, "" | ".weight");
         // Of a quantised module, the codes.
-        const CODES: [&str; 5] =
-            [".weight_packed", "._weight_qdata", ".weight_qdata", ".qweight", ".W_q"];
-        let codes = |part: &&String| CODES.contains(&names::split(part).1);
+        let codes = |part: &&String| {
+            let part = names::split(part).1;
+            names::holds_rows(part) || part == ".qweight"
+        };
         let find = self.parts.iter().find(plain).or_else(|| self.parts.iter().find(codes));
-        let tensor = find.unwrap_or(&self.parts[0]).clone();
+        let Some(tensor) = find.cloned() else {
+            let own = |part: &&String| names::head_around(part) == Some(&self.stem);
+            let unread = names.unread.iter().filter(own);
+            let why = rowless(self.parts.iter().chain(unread));
+            return Err(Error::Unreadable { tensor: self.stem.clone(), why });
+        };
         let companions = self.parts.iter().filter(|part| **part != tensor).cloned().collect();
         // The extension of `a.b` is `a.b.additional_fc`, that of `a.embedding` is
         // `a.new_embedding`. Ids past the first part's rows are the second's, in these families.
@@ -369,6 +450,66 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_a_head_is_never_passed_over_for_the_embedding() {
+        let config = r#"{"tie_word_embeddings":true,"vocab_size":100}"#;
+        let of = |names: &[(&str, &[u64])]| decide(names, config, Role::Unembedding);
+        // Wrapped models are the models they were.
+        for wrapper in ["module", "_orig_mod", "base_model.model", "module._fsdp_wrapped_module"] {
+            let (head, embedding) = (
+                format!("{wrapper}.lm_head.weight"),
+                format!("{wrapper}.model.embed_tokens.weight"),
+            );
+            let found = of(&[(&head, &[100, 8]), (&embedding, &[100, 8])]).unwrap();
+            assert_eq!((found.tensor, found.tied), (head, Some(false)));
+            assert_eq!(of(&[(&embedding, &[100, 8])]).unwrap().tied, Some(true));
+        }
+        // Schemes without rows, by name; and what is on no list.
+        for (part, says) in [
+            ("lm_head.trellis", "EXL3"),
+            ("lm_head.q_weight", "EXL2"),
+            ("lm_head.indices", "VPTQ"),
+            ("lm_head.Qidxs", "QuIP#"),
+            ("lm_head.B", "Marlin"),
+            ("lm_head.bitmask", "sparse"),
+            ("lm_head.W_q", "HQQ"),
+            ("lm_head.codes", "AQLM"),
+            ("lm_head.weight_scale", "none of its parts"),
+            ("lm_head.original_module.weight", "none of its parts"),
+            ("inner.lm_head.weight", "inner.lm_head.weight"),
+            ("output.weight", "its sides"),
+        ] {
+            let refused = of(&[EMBED, (part, &[7, 8])]).unwrap_err().to_string();
+            assert!(refused.contains(says), "{part}: {refused}");
+        }
+        // A head of few rows, and one that lies on its side.
+        let refused = |shape| of(&[EMBED, ("lm_head.weight", shape)]).unwrap_err().to_string();
+        assert!(refused(&[2, 8]).contains("another task"));
+        assert!(refused(&[8, 100]).contains("columns"));
+        let odd: (&str, &[u64]) = ("head.weight", &[7, 8]);
+        assert!(of(&[EMBED, odd]).unwrap().reason.contains("head does not fit"));
+    }
+
+    #[test]
+    fn a_packed_head_is_measured_by_its_tokens() {
+        let config = r#"{"vocab_size":100}"#;
+        let gptq: [(&str, &[u64]); 4] = [
+            EMBED,
+            ("output.qweight", &[1, 100]),
+            ("output.scales", &[1, 100]),
+            ("output.qzeros", &[1, 13]),
+        ];
+        let four_bits: [(&str, &[u64]); 3] = [
+            EMBED,
+            ("output.weight", &[400, 1]),
+            ("output.weight.quant_state.bitsandbytes__nf4", &[90]),
+        ];
+        for names in [&gptq[..], &four_bits] {
+            let found = decide(names, config, Role::Unembedding).unwrap();
+            assert_eq!((found.module(), found.reason.as_str()), ("output", "output is stored"));
+        }
+    }
+
+    #[test]
     fn models_of_other_tasks_are_refused_with_what_they_have() {
         let score: (&str, &[u64]) = ("score.weight", &[2, 8]);
         let config = r#"{"tie_word_embeddings":true}"#;
@@ -430,8 +571,8 @@ mod tests {
         let of = |names: &[(&str, &[u64])], config: &str| {
             decide(names, config, Role::Unembedding).unwrap().reason
         };
-        let odd = of(&[HEAD], r#"{"vocab_size":151936}"#);
-        assert!(odd.contains("100 rows do not fit a vocabulary of 151936"), "{odd}");
+        let odd = of(&[HEAD], r#"{"vocab_size":40}"#);
+        assert!(odd.contains("100 rows do not fit a vocabulary of 40"), "{odd}");
         assert_eq!(of(&[HEAD], r#"{"vocab_size":100}"#), "lm_head is stored");
         assert_eq!(of(&[HEAD], "{}"), "lm_head is stored");
         // MobileBERT's head is as wide as two tensors, the second of them transposed.

@@ -11,9 +11,9 @@ use std::sync::LazyLock;
 /// Output heads, best first.
 const HEADS: [&str; 14] = [
     r"lm_head",
-    r"(?:language_model|model\.language_model|model|text_model|model\.text_model|thinker|llm|language|text|vlm|decoder)\.lm_head",
+    r"(?:language_model|model\.language_model|model|text_model|model\.text_model|thinker|llm|llm\.model|llama_model|language|text|vlm|decoder|(?:rag\.)?generator)\.lm_head",
     r"(?:language_model\.)?output",
-    r"(?:transformer\.)?output_layer",
+    r"(?:(?:transformer|model)\.)?output_layer",
     r"embed_out",
     r"head",
     r"(?:model\.)?transformer\.ff_out",
@@ -29,6 +29,10 @@ const HEADS: [&str; 14] = [
 /// Heads whose names say so by themselves; the others are shared with classifiers and projectors
 /// and count only where their rows fit the vocabulary.
 const CERTAIN_HEADS: [usize; 6] = [0, 1, 4, 9, 10, 13];
+
+/// Heads whose names no other task's share, so that one whose rows do not fit the vocabulary is not passed
+/// over in silence.
+pub(super) const OUTPUTS: [usize; 2] = [2, 3];
 
 /// Input embeddings, best first; where a model has an encoder and a decoder, the decoder's.
 const EMBEDDINGS: [&str; 22] = [
@@ -65,7 +69,7 @@ const DENIED: [(Denied, &str); 9] = [
     (Denied::Draft, r"(?:^|\.)(?:mtp|mtp_layers|nextn|eagle|draft|medusa_head)(?:\.|$)"),
     (
         Denied::Elsewhere,
-        r"(?:^|\.)(?:vision[0-9A-Za-z_]*|visual|vit|image[0-9A-Za-z_]*|sam_model|qwen2_model|vpm|audio[0-9A-Za-z_]*|speech(?:_[0-9A-Za-z_]+)?|apm|tts|talker|token2wav|code2wav|code_predictor|codec|depth_decoder|depformer|mimi|gen_head|gen_vision[0-9A-Za-z_]*|vqmodel|multi_modal_projector|mm_projector|projector|qformer|patcher|dit|gemma_expert|action_expert|conditioners|t2u_model|vocoder)(?:\.|$)",
+        r"(?:^|\.)(?:vision[0-9A-Za-z_]*|visual|vit|image[0-9A-Za-z_]*|sam_model|qwen2_model|vpm|audio[0-9A-Za-z_]*|speech(?:_[0-9A-Za-z_]+)?|apm|tts|talker|token2wav|code2wav|code_predictor|codec|depth_decoder|depformer|mimi|gen_head|gen_vision[0-9A-Za-z_]*|vqmodel|question_encoder|multi_modal_projector|mm_projector|projector|qformer|patcher|dit|gemma_expert|action_expert|conditioners|t2u_model|vocoder)(?:\.|$)",
     ),
     (
         Denied::Table,
@@ -142,13 +146,13 @@ const SUFFIXES: [&str; 35] = [
     ".weight.quant_map",
     ".weight_scale_inv",
     ".input_global_scale",
-    ".base_layer.weight",
     ".weight_packed",
     ".weight_scale_2",
     ".weight.absmax",
     ".lora_A.weight",
     ".lora_B.weight",
     ".weight_format",
+    ".weight_g_idx",
     ".weight_qdata",
     ".weight_scale",
     ".weight_shape",
@@ -166,6 +170,21 @@ const SUFFIXES: [&str; 35] = [
     ".meta",
     ".SCB",
     ".W_q",
+];
+
+/// Parts by which schemes are known that store a head, and no row of it as bytes of its own.
+pub(super) const ROWLESS: [(&str, &str); 11] = [
+    (".W_q", "HQQ"),
+    (".codes", "AQLM or a like scheme"),
+    (".lora_A.weight", "a LoRA adapter"),
+    (".lora_B.weight", "a LoRA adapter"),
+    (".trellis", "EXL3"),
+    (".q_weight", "EXL2"),
+    (".indices", "VPTQ"),
+    (".Qidxs", "QuIP#"),
+    (".dense_weights", "SpQR"),
+    (".bitmask", "compressed-tensors with sparse weights"),
+    (".B", "Marlin"),
 ];
 
 static HEAD_PATTERNS: LazyLock<RegexSet> = LazyLock::new(|| whole(&HEADS));
@@ -192,15 +211,54 @@ pub(super) enum Kind {
     Decoy { head: bool, denied: Denied },
 }
 
-/// Splits a name into its module's stem and the part that the tensor is.
+/// Splits a name into its module's stem and the part that the tensor is. A module that an adapter has
+/// wrapped is still the same.
 pub(super) fn split(name: &str) -> (&str, &str) {
     let suffix = SUFFIXES.iter().find(|suffix| name.ends_with(*suffix)).copied().unwrap_or("");
-    name.split_at(name.len() - suffix.len())
+    let (stem, suffix) = name.split_at(name.len() - suffix.len());
+    (stem.strip_suffix(WRAPPED).unwrap_or(stem), suffix)
+}
+
+/// What the name of a module goes on with that an adapter has wrapped.
+pub(super) const WRAPPED: &str = ".base_layer";
+
+/// Whether a part of a module holds a row, or its codes, for each token.
+pub(super) fn holds_rows(part: &str) -> bool {
+    matches!(part, "" | ".weight" | ".weight_packed" | "._weight_qdata" | ".weight_qdata")
+}
+
+/// What stands before the names of a model that something has wrapped: data-parallel training,
+/// compilation, sharding, an adapter.
+const WRAPPERS: [&str; 4] = ["module.", "_orig_mod.", "_fsdp_wrapped_module.", "base_model.model."];
+
+/// A name without what its model was wrapped in.
+fn unwrapped(name: &str) -> &str {
+    match WRAPPERS.iter().find_map(|wrapper| name.strip_prefix(wrapper)) {
+        Some(inner) => unwrapped(inner),
+        None => name,
+    }
+}
+
+/// The head, of a certain name, inside of whose module a name lies.
+pub(super) fn head_around(name: &str) -> Option<&str> {
+    let certain = |stem: &&str| {
+        HEAD_PATTERNS.matches(unwrapped(stem)).iter().any(|at| CERTAIN_HEADS.contains(&at))
+    };
+    name.match_indices('.').map(|(at, _)| &name[..at]).find(certain)
+}
+
+/// Whether a name that is on no list is nearly a head's, or a part of one: a model that has it is not
+/// without a head.
+pub(super) fn may_be_head(name: &str, stem: &str) -> bool {
+    let last = stem.rsplit('.').next().unwrap_or(stem);
+    matches!(last, "lm_head" | "embed_out" | "unembed" | "output_layer")
+        || head_around(name).is_some()
 }
 
 /// What the stem of a tensor may be; `None` for everything else in a checkpoint.
 pub(super) fn kind(name: &str, stem: &str) -> Option<Kind> {
     let best = |patterns: &RegexSet, text: &str| patterns.matches(text).iter().next();
+    let stem = unwrapped(stem);
     let listed = match best(&HEAD_PATTERNS, stem) {
         Some(rank) => Some(Kind::Head { rank, certain: CERTAIN_HEADS.contains(&rank) }),
         None => best(&EMBEDDING_PATTERNS, stem)

@@ -195,7 +195,7 @@ fn safetensors_go_before_it_and_it_goes_before_gguf() {
     assert!(report["warnings"].to_string().contains("pytorch_model.bin is read"));
     assert_eq!(world.scan(&["org/m", "--file", "m.gguf"])["matrix"]["file"], "m.gguf");
     let bin = std::fs::read(folder("untied").join("pytorch_model.bin")).unwrap();
-    let all = repository("untied").file("pytorch_model.bin", bin);
+    let all = repository("untied").file("config.json", "{}").file("pytorch_model.bin", bin);
     let world = World::new(StandIn::builder().repository(all));
     assert_eq!(world.scan(&["org/untied"])["matrix"]["file"], "model.safetensors");
     let named = world.scan(&["org/untied", "--file", "pytorch_model.bin"]);
