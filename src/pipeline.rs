@@ -298,7 +298,10 @@ async fn choose(
         checkpoint.load(&wanted).await?;
         let mut located = locate(role, &names, config, &|name| checkpoint.record(name), model)?;
         located.adopt(checkpoint.names());
-        let parts: Vec<String> = located.parts().map(str::to_owned).collect();
+        if let Some(twin) = &mut located.twin {
+            twin.adopt(checkpoint.names());
+        }
+        let parts: Vec<String> = located.parts().into_iter().map(str::to_owned).collect();
         checkpoint.load(&parts).await?;
         // Where head and embedding are one tensor, it is read once.
         if found.iter().all(|other| other.tensor != located.tensor) {
@@ -325,9 +328,9 @@ async fn matrix(
     }
     let twin = located.twin.clone();
     let told = told(&located, checkpoint).await?;
-    let config = config.quantisation(located.module());
+    let quantised = config.quantisation(located.module());
     let companion = |name: &str| checkpoint.record(name);
-    let mut matrix = Matrix::new(located, &records, &companion, &config, &told)?;
+    let mut matrix = Matrix::new(located, &records, &companion, &quantised, &told)?;
     if let Some(layout) = &mut matrix.layout {
         let strand = |part: &mut Part| {
             let (_, file, source) = checkpoint.tensor(&part.tensor)?;
@@ -341,11 +344,16 @@ async fn matrix(
         };
     }
     if let Some(twin) = twin {
-        let (twin, _, source) = checkpoint.tensor(&twin)?;
-        let compared =
-            sample(&matrix, sources[0].as_ref(), twin, source.as_ref(), connections).await?;
-        if let Some(sample) = compared {
-            matrix.sampled(sample);
+        // What cannot be read as rows is not compared, which is no reason to refuse the head.
+        match Box::pin(self::matrix(*twin, checkpoint, config, folder, connections)).await {
+            Ok((twin, of_twin)) => {
+                let (own, other) = (sources[0].as_ref(), of_twin[0].as_ref());
+                if let Some(sample) = sample(&matrix, own, &twin, other, connections).await? {
+                    matrix.sampled(sample);
+                }
+            }
+            Err(Error::Unreadable { .. }) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok((matrix, sources))
@@ -527,6 +535,16 @@ impl Prepared {
         };
         #[cfg(not(feature = "tokenizer"))]
         let found = found.await?;
+        #[cfg(feature = "tokenizer")]
+        if let Some(vocabulary) = &vocabulary {
+            let asked = self.classes || self.profile;
+            if let Some(message) =
+                vocabulary.doubts(matrix.rows).filter(|_| asked || !vocabulary.is_list())
+            {
+                self.observer.event(&Event::Warning { message: &message });
+                warnings.push(message);
+            }
+        }
         let Found { found, special, profile, placed, probe, stored, warning } = found;
         if let Some(message) = warning {
             self.observer.event(&Event::Warning { message: &message });

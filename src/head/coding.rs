@@ -7,7 +7,7 @@
 use super::config::Quantisation;
 use super::layout::{
     BITSANDBYTES_4, BITSANDBYTES_8, COMPRESSED_TENSORS, FINE_GRAINED, Layout, MLX_AFFINE,
-    MLX_MICROSCALING, MODELOPT, MXFP4, NVFP4, PACKED, Part, TORCHAO, suffix,
+    MLX_MICROSCALING, MODELOPT, MXFP4, NVFP4, PACKED, Part, TORCHAO, is_inert, suffix,
 };
 use super::told::Told;
 use crate::checkpoint::{Block, Dtype};
@@ -141,11 +141,15 @@ impl Placed<'_> {
         fits.then(|| Run { bytes: self.bytes.clone(), dtype, above: 0.0, each })
     }
 
-    /// The same, its columns shared out evenly.
-    fn even(&self, dtype: Dtype, columns: usize) -> Option<Run> {
+    /// The same, its columns shared out evenly, or in groups of the size that is configured.
+    fn even(&self, dtype: Dtype, columns: usize, group: Option<usize>) -> Option<Run> {
         let size = usize::try_from(dtype.bits()? / 8).ok()?;
         let count = self.bytes.len().checked_div(size)?;
-        let each = columns.checked_div(count).filter(|each| each * count == columns)?;
+        let even = columns.checked_div(count).filter(|each| each * count == columns);
+        let each = match group {
+            Some(group) if count > 1 => group,
+            _ => even?,
+        };
         self.run(dtype, each)
     }
 }
@@ -154,6 +158,16 @@ impl Placed<'_> {
 pub(super) fn coding(layout: &Layout, config: &Quantisation, told: &Told) -> Option<Coding> {
     // Columns in groups of their own order.
     if layout.left_out.iter().any(|name| name.ends_with("g_idx")) {
+        return None;
+    }
+    // What is one number for all rows has a place in the formula, or a meaning that is not known.
+    let factor = match layout.scheme {
+        NVFP4 => ".weight_global_scale",
+        MODELOPT if layout.parts.first()?.dtype == Dtype::U8 => ".weight_scale_2",
+        _ => "",
+    };
+    let left_out = layout.left_out.iter().map(|name| suffix(name));
+    if left_out.into_iter().any(|name| !is_inert(name) && name != factor) {
         return None;
     }
     let mut end = 0;
@@ -195,7 +209,8 @@ pub(super) fn coding(layout: &Layout, config: &Quantisation, told: &Told) -> Opt
         let whole = whole(Codes::Elements(Dtype::F4));
         Some(Coding { scales: Some(Scales::Plain(scales)), factor, ..whole })
     };
-    let even = |placed: Option<&Placed<'_>>| placed?.even(of(placed?), columns);
+    let group = config.group_size.and_then(|size| usize::try_from(size).ok());
+    let even = |placed: Option<&Placed<'_>>| placed?.even(of(placed?), columns, group);
     let coding = match layout.scheme {
         MLX_AFFINE => Coding {
             scales: Some(Scales::Plain(even(scales)?)),
@@ -212,12 +227,10 @@ pub(super) fn coding(layout: &Layout, config: &Quantisation, told: &Told) -> Opt
             let scales = Some(Scales::Plain(scales?.run(scale, each)?));
             Coding { scales, ..whole(Codes::Elements(codes)) }
         }
-        NVFP4 if is(scales, Dtype::F8E4M3) => {
-            fp4(16, Dtype::F8E4M3, 1.0 / told.number(".weight_global_scale")?)?
-        }
+        NVFP4 if is(scales, Dtype::F8E4M3) => fp4(16, Dtype::F8E4M3, 1.0 / told.number(factor)?)?,
         MXFP4 if is(scales, Dtype::U8) => fp4(32, Dtype::F8E8M0, 1.0)?,
         MODELOPT if is(Some(codes), Dtype::U8) && is(scales, Dtype::F8E4M3) => {
-            fp4(16, Dtype::F8E4M3, told.number(".weight_scale_2")?)?
+            fp4(16, Dtype::F8E4M3, told.number(factor)?)?
         }
         // Other widths are packed in words of their own by some releases, and without gaps by others.
         PACKED if bits.is_some_and(u32::is_power_of_two) => {
@@ -227,7 +240,7 @@ pub(super) fn coding(layout: &Layout, config: &Quantisation, told: &Told) -> Opt
                 Some(zeros) if zeros.part.share.is_own() => Some(even(Some(zeros))?),
                 Some(zeros) => {
                     let above = f64::from(below);
-                    Some(Run { above, ..zeros.even(Dtype::U8, columns)? })
+                    Some(Run { above, ..zeros.even(Dtype::U8, columns, group)? })
                 }
                 None => None,
             };
@@ -275,7 +288,7 @@ pub(super) fn coding(layout: &Layout, config: &Quantisation, told: &Told) -> Opt
 }
 
 impl Coding {
-    /// Whether there is a code, a scale and all else for each column.
+    /// Whether there is a code, a scale and all else for each column, and nothing beyond.
     fn is_whole(&self) -> bool {
         let bits = match &self.codes {
             Codes::Elements(dtype) => dtype.bits().unwrap_or(0) as usize,
@@ -288,13 +301,17 @@ impl Coding {
         };
         let enough = |run: &Run| {
             let size = run.dtype.bits().unwrap_or(0) as usize / 8;
-            size > 0 && run.bytes.len() / size * run.each >= self.columns
+            size > 0 && run.bytes.len() == self.columns.div_ceil(run.each) * size
         };
+        // The last word of whole numbers may have room for more.
+        let room = if matches!(self.codes, Codes::Whole { .. }) { 32 } else { 8 };
+        let left =
+            self.columns.checked_mul(bits).and_then(|all| (self.bytes.len() * 8).checked_sub(all));
         let scales = match &self.scales {
             Some(Scales::Plain(run)) => enough(run) && is_float(run),
             Some(Scales::Nested { .. }) | None => true,
         };
-        self.bytes.len() * 8 >= self.columns * bits
+        left.is_some_and(|left| left < room)
             && scales
             && self.zeros.as_ref().is_none_or(enough)
             && self.biases.as_ref().is_none_or(enough)

@@ -2,6 +2,7 @@
 
 use super::defaults::{always_ties, ties_by_default};
 use crate::error::{Error, Result};
+use regex::Regex;
 use serde_json::{Map, Value};
 
 /// The longest `config.json` that is read.
@@ -160,9 +161,15 @@ impl Config {
     /// The sizes of the vocabulary that are written, the text decoder's first.
     pub fn vocabulary(&self) -> Vec<u64> {
         let levels = self.text.iter().map(|(_, text)| text).chain([&self.top]);
-        levels
-            .flat_map(|level| VOCABULARY.iter().filter_map(|key| level.get(*key)?.as_u64()))
-            .collect()
+        let sizes = |level: &Map<String, Value>| {
+            let sizes = VOCABULARY.map(|key| (key, level.get(key).and_then(Value::as_u64)));
+            let vocabulary = sizes[0].1;
+            // Some families pad their vocabulary to an embedding_size; to others that is a width.
+            let counts =
+                move |key, size| key != "embedding_size" || vocabulary.is_none_or(|v| v <= size);
+            sizes.into_iter().filter_map(move |(key, size)| size.filter(|&size| counts(key, size)))
+        };
+        levels.flat_map(sizes).collect()
     }
 
     /// The class names that the file gives for the whole model.
@@ -174,7 +181,7 @@ impl Config {
     /// How the file says that the weights of a module are quantised.
     pub fn quantisation(&self, module: &str) -> Quantisation {
         let levels = [Some(&self.top), self.text.as_ref().map(|(_, text)| text)];
-        let keys = ["quantization_config", "quantization"];
+        let keys = ["quantization_config", "quantization", "compression_config"];
         let found = levels.into_iter().flatten().flat_map(|level| keys.map(|key| level.get(key)));
         let Some(all) = found.flatten().find_map(Value::as_object) else {
             return Quantisation::default();
@@ -182,8 +189,8 @@ impl Config {
         // MLX writes what is particular to a module under its name; compressed-tensors has groups.
         let own = all.get(module).and_then(Value::as_object);
         let groups = all.get("config_groups").and_then(Value::as_object);
-        let only = groups.filter(|groups| groups.len() == 1);
-        let weights = only.and_then(|groups| groups.values().next()?.get("weights")?.as_object());
+        let weights =
+            groups.and_then(|groups| group_of(groups, module)?.get("weights")?.as_object());
         let number = |keys: &[&str]| {
             let levels = [own, weights, Some(all)].into_iter().flatten();
             levels.flat_map(|level| keys.iter().filter_map(|&key| level.get(key)?.as_u64())).next()
@@ -201,6 +208,30 @@ impl Config {
             version: text(all, "checkpoint_format").or_else(|| text(all, "version")),
         }
     }
+}
+
+/// The group of a compressed-tensors configuration that a module belongs to: the one that names it, else
+/// one whose pattern matches its name, else one for modules of its class, which a name does not tell.
+fn group_of<'a>(groups: &'a Map<String, Value>, module: &str) -> Option<&'a Value> {
+    let matches = |target: &str| match target.strip_prefix("re:") {
+        None => (target == module).then_some(0),
+        Some(pattern) => {
+            let pattern = Regex::new(&format!("^(?:{pattern})")).ok()?;
+            pattern.is_match(module).then_some(1)
+        }
+    };
+    let named = groups.values().filter_map(|group| {
+        let targets = group.get("targets")?.as_array()?;
+        let best = targets.iter().filter_map(|target| matches(target.as_str()?)).min()?;
+        Some((best, group))
+    });
+    let named = named.min_by_key(|(best, _)| *best).map(|(_, group)| group);
+    let of_class = |group: &&Value| {
+        let targets = group.get("targets").and_then(Value::as_array);
+        targets.into_iter().flatten().any(|target| target == "Linear")
+    };
+    let only = groups.values().next().filter(|_| groups.len() == 1);
+    named.or_else(|| groups.values().find(of_class)).or(only)
 }
 
 /// The tie flags of one level.
@@ -292,6 +323,30 @@ mod tests {
         for json in ["{}", r#"{"model_type":"qwen2"}"#, r#"{"tie_word_embeddings":null}"#] {
             assert_eq!(tie(json), None, "{json}");
         }
+    }
+
+    #[test]
+    fn a_module_belongs_to_the_group_that_names_it_best() {
+        let of = |groups: &str| {
+            let json = format!(r#"{{"quantization_config":{{"config_groups":{groups}}}}}"#);
+            Config::parse(json.as_bytes()).unwrap().quantisation("lm_head").bits
+        };
+        let group = |target: &str, bits: u32| {
+            format!(r#"{{"targets":["{target}"],"weights":{{"num_bits":{bits}}}}}"#)
+        };
+        let two = |a: String, b: String| of(&format!(r#"{{"a":{a},"b":{b}}}"#));
+        assert_eq!(two(group("Linear", 4), group("re:.*lm_head", 8)), Some(8));
+        assert_eq!(two(group("re:.*head", 4), group("lm_head", 8)), Some(8));
+        assert_eq!(two(group("re:head", 8), group("Linear", 4)), Some(4));
+        assert_eq!(two(group("re:(", 8), group("re:.*experts", 4)), None);
+        assert_eq!(of(&format!(r#"{{"a":{}}}"#, group("re:.*experts", 4))), Some(4));
+    }
+
+    #[test]
+    fn an_embedding_size_counts_where_it_is_no_width() {
+        let of = |json: &str| Config::parse(json.as_bytes()).unwrap().vocabulary();
+        assert_eq!(of(r#"{"vocab_size":50280,"embedding_size":50304}"#), [50280, 50304]);
+        assert_eq!(of(r#"{"vocab_size":30000,"embedding_size":128}"#), [30000]);
     }
 
     #[test]

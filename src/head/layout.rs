@@ -110,13 +110,12 @@ pub(super) fn layout(module: &Module<'_>) -> Result<Option<Layout>, String> {
     others.sort_by_key(|other| (suffix(&other.name).contains("bias"), &other.name));
     for &other in &others {
         let suffix = suffix(&other.name);
-        if is_inert(suffix) || other.shape.iter().all(|&side| side == 1) {
+        if is_inert(suffix) {
             left_out.push(other.name.clone());
-        } else if suffix == ".weight_zero_point"
-            && other.dtype == Dtype::I32
-            && other.shape.first() != Some(&rows)
-        {
+        } else if are_fields(codes, other) {
             packed = Some(other);
+        } else if other.shape.iter().all(|&side| side == 1) {
+            left_out.push(other.name.clone());
         } else {
             let share = share(codes, other, config)?;
             if suffix.ends_with("scale") || suffix.ends_with("scales") {
@@ -125,24 +124,19 @@ pub(super) fn layout(module: &Module<'_>) -> Result<Option<Layout>, String> {
             parts.push(part(other, share));
         }
     }
-    let field = bits_of_codes(codes, config, groups);
+    let columns = match codes.dtype {
+        Dtype::I32 | Dtype::U32 => columns_of_words([rows, own], told, config, groups)?,
+        // Two codes to a byte.
+        Dtype::U8 => own * 2,
+        _ => own,
+    };
+    let field = bits_of_codes(own, columns, config);
     if let Some(zeros) = packed {
         parts.push(part(zeros, fields(zeros, rows, field)?));
     }
     if parts.len() == 1 {
         return Ok(None);
     }
-    let columns = match codes.dtype {
-        Dtype::I32 | Dtype::U32 => match told.shape() {
-            // Less than what the last word has room for.
-            Some([first, columns]) if first == rows => columns,
-            Some(_) => return Err("its weight_shape tells of other rows".into()),
-            None => field.map_or(own, |field| own * 32 / field),
-        },
-        // Two codes to a byte.
-        Dtype::U8 => own * 2,
-        _ => own,
-    };
     let scheme = scheme(codes, &others, config);
     Ok(Some(Layout { scheme, rows, columns, parts, left_out, turned: Vec::new() }))
 }
@@ -157,8 +151,8 @@ pub(super) fn suffix(name: &str) -> &str {
     names::split(name).1
 }
 
-/// Tensors that say nothing of one row: about all weights, about inputs, or about columns.
-fn is_inert(suffix: &str) -> bool {
+/// Tensors that say nothing of one row: about how all are stored, about inputs, or about columns.
+pub(super) fn is_inert(suffix: &str) -> bool {
     const INERT: [&str; 8] = [
         ".weight_shape",
         ".weight_format",
@@ -169,7 +163,14 @@ fn is_inert(suffix: &str) -> bool {
         ".weight_g_idx",
         ".g_idx",
     ];
-    INERT.contains(&suffix)
+    INERT.contains(&suffix) || suffix.starts_with(".weight.quant_state.")
+}
+
+/// Whether a tensor's words hold a zero point for each of several rows.
+fn are_fields(codes: &TensorRecord, other: &TensorRecord) -> bool {
+    let packed = suffix(&codes.name) == ".weight_packed" && other.dtype == Dtype::I32;
+    let words = other.shape.len() == 2 && other.shape[0] != codes.shape[0];
+    packed && words && suffix(&other.name) == ".weight_zero_point"
 }
 
 /// Which bytes of a further tensor belong to a row of the codes.
@@ -228,13 +229,50 @@ fn fields(zeros: &TensorRecord, rows: u64, bits: Option<u64>) -> Result<Share, S
     }
 }
 
-/// Bits of a code: as configured, else from the groups that the scales count.
-fn bits_of_codes(codes: &TensorRecord, config: &Quantisation, groups: Option<u64>) -> Option<u64> {
-    let from_groups = || {
-        let columns = config.group_size?.checked_mul(groups?)?;
-        (codes.shape[1] * 32).checked_div(columns)
-    };
-    config.bits.or_else(from_groups).filter(|bits| (1..=8).contains(bits))
+/// Whether so many words hold exactly so many codes: one behind the other, or as many in each word as
+/// it has room for.
+fn hold(words: u64, columns: u64, bits: u64) -> bool {
+    let dense = columns.checked_mul(bits).map(|bits| bits.div_ceil(32));
+    columns > 0 && (dense == Some(words) || columns.div_ceil(32 / bits) == words)
+}
+
+/// Codes of a row that lie in words: as a tensor beside them tells, else by the configuration. What
+/// words do not hold is refused.
+fn columns_of_words(
+    [rows, words]: [u64; 2],
+    told: &Told,
+    config: &Quantisation,
+    groups: Option<u64>,
+) -> Result<u64, String> {
+    if let Some([first, columns]) = told.shape() {
+        let held = first == rows && BITS.into_iter().any(|bits| hold(words, columns, bits));
+        return held.then_some(columns).ok_or_else(|| {
+            format!("its weight_shape tells of {first} × {columns} codes, and it has {rows} rows of {words} words")
+        });
+    }
+    let by_groups =
+        config.group_size.zip(groups).and_then(|(size, groups)| size.checked_mul(groups));
+    let bits = config.bits.or_else(|| (words * 32).checked_div(by_groups?));
+    let Some(bits) = bits.filter(|bits| BITS.contains(bits)) else { return Ok(words) };
+    let columns = words * 32 / bits;
+    match (config.group_size, groups) {
+        (Some(size @ 1..), Some(groups @ 2..)) if columns.div_ceil(size) != groups => Err(format!(
+            "its {words} words and {groups} scales a row are not of {bits} bits in groups of {size}, as it is configured"
+        )),
+        _ => Ok(columns),
+    }
+}
+
+/// Bits of a code that lies in words.
+const BITS: std::ops::RangeInclusive<u64> = 1..=8;
+
+/// Bits of a code: as configured, if the words hold such codes, else the only number that they can have.
+fn bits_of_codes(words: u64, columns: u64, config: &Quantisation) -> Option<u64> {
+    let mut fit = BITS.filter(|&bits| hold(words, columns, bits));
+    config.bits.filter(|bits| fit.clone().any(|fit| fit == *bits)).or_else(|| {
+        let only = fit.next();
+        only.filter(|_| fit.next().is_none())
+    })
 }
 
 /// bitsandbytes with 4 bits: codes in one flat run, two to a byte, with an absolute maximum for each

@@ -138,7 +138,14 @@ impl Matrix {
             spans.push(Span { tensor, file, rows: first..end, bytes });
         }
         let scale = |name: &&String| !is_float(&record.dtype) && name.contains("weight_scale");
-        let scales = located.companions.iter().filter(scale).cloned().collect();
+        let scales: Vec<String> = located.companions.iter().filter(scale).cloned().collect();
+        // Codes times one scale keep their order and their zeros; what else there is for all may not.
+        let others = located.companions.len() - scales.len();
+        let inert = located.companions.iter().filter(|name| layout::is_inert(layout::suffix(name)));
+        let numbers = match is_float(&record.dtype) || others == inert.count() {
+            true => record.dtype.clone().into(),
+            false => Numbers::Unknown,
+        };
         let Located { role, tensor, tied, mut reason, .. } = located;
         for span in &spans[1..] {
             reason += &format!("; its rows from {} on are {}", span.rows.start, span.tensor);
@@ -157,7 +164,7 @@ impl Matrix {
             spans,
             sample: None,
             layout: None,
-            numbers: record.dtype.clone().into(),
+            numbers,
         })
     }
 
@@ -176,8 +183,12 @@ impl Matrix {
         }
         let Layout { rows, columns, scheme, ref parts, ref turned, .. } = layout;
         let row_bytes = parts.iter().map(|part| part.share.width()).sum();
-        if rows > MAX_ROWS || row_bytes > MAX_ROW_BYTES {
-            return Err(unreadable(format!("it has {rows} rows of {row_bytes} bytes")));
+        if rows > MAX_ROWS {
+            return Err(unreadable(format!("it has {rows} rows, more than {MAX_ROWS}")));
+        }
+        if row_bytes > MAX_ROW_BYTES {
+            let why = format!("a row has {row_bytes} bytes, more than {MAX_ROW_BYTES}");
+            return Err(unreadable(why));
         }
         if turned.iter().any(|packing| packing.line_bytes(rows) > MAX_ROW_BYTES) {
             return Err(unreadable(format!("its lines of {rows} tokens are too long")));
@@ -261,19 +272,10 @@ fn quantised<'a>(
             "it is packed by GPTQ or AWQ, and codes of another kind stand beside".to_owned()
         );
     }
-    for (part, scheme) in [
-        (".W_q", "HQQ"),
-        (".codes", "AQLM or a like scheme"),
-        (".qzeros", "GPTQ or AWQ"),
-        (".g_idx", "GPTQ"),
-        (".lora_A.weight", "a LoRA adapter"),
-        (".lora_B.weight", "a LoRA adapter"),
-    ] {
-        if ends(part) {
-            return Err(format!("it is stored by {scheme}, whose codes are not its rows"));
-        }
-    }
-    if is_float(&record.dtype) {
+    // bitsandbytes may keep its codes in elements of any type; beside what it has left over of a
+    // plain matrix, that has the matrix's own sides.
+    let packed = told.state().is_some_and(|state| state.shape != record.shape);
+    if is_float(&record.dtype) && !packed {
         return Ok(None);
     }
     let mut others = Vec::new();
@@ -396,6 +398,18 @@ mod tests {
         let dead = ("lm_head.qweight", &[4u64, 1][..]);
         assert!(matrix(Dtype::Bf16, &[4, 8], &[dead]).is_ok());
         assert!(matrix(Dtype::I32, &[4, 8], &[dead]).is_err());
+    }
+
+    #[test]
+    fn values_are_not_known_where_one_number_for_all_has_no_place() {
+        let scale = ("lm_head.weight_scale", &[1u64][..]);
+        let zero = ("lm_head.weight_zero_point", &[1u64][..]);
+        let strange = ("lm_head.weight_multiplier", &[1u64][..]);
+        let input = ("lm_head.input_scale", &[1u64][..]);
+        let numbers = |parts: &[_]| matrix(Dtype::I8, &[4, 8], parts).unwrap().numbers;
+        assert_eq!(numbers(&[scale, input]), Numbers::Plain(Dtype::I8));
+        assert_eq!(numbers(&[scale, zero]), Numbers::Unknown);
+        assert_eq!(numbers(&[scale, strange]), Numbers::Unknown);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the small tensors of a quantised module say of all its rows.
 
 use crate::checkpoint::{Dtype, TensorRecord};
+use crate::quote;
 use serde::Deserialize;
 
 /// The contents of a module's small tensors, as far as they are needed.
@@ -42,7 +43,8 @@ impl Told {
     pub fn add(&mut self, record: &TensorRecord, bytes: &[u8]) -> Result<(), String> {
         if record.name.contains(STATE) {
             let state = serde_json::from_slice(bytes);
-            self.state = Some(state.map_err(|e| format!("its quant_state is none ({e})"))?);
+            let wrong = |e| format!("{} tells no state of codes ({e})", quote::name(&record.name));
+            self.state = Some(state.map_err(wrong)?);
         }
         self.tensors.push((record.name.clone(), record.dtype.clone(), bytes.to_vec()));
         Ok(())

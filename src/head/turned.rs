@@ -117,16 +117,30 @@ pub(super) fn turned(
     let scales = find(".scales").ok_or_else(|| named(".scales"))?;
     let zeros = find(".qzeros");
     let ([lines, wide], [groups, tokens]) = (sides(codes)?, sides(scales)?);
-    if tokens == 0 || groups == 0 || codes.dtype != Dtype::I32 {
+    if tokens == 0 || groups == 0 || lines == 0 || codes.dtype != Dtype::I32 {
         return odd(codes, 0, tokens);
     }
-    let told =
-        zeros.map(sides).transpose()?.and_then(|[_, words]| (words * 32).checked_div(tokens));
-    let bits = config.bits.or(told).and_then(|bits| u32::try_from(bits).ok());
-    let Some(bits @ (2 | 3 | 4 | 8)) = bits else {
-        return Err(
-            "it is packed by GPTQ or AWQ, and nothing says of how many bits its codes are".into()
-        );
+    // A module may have bits of its own, which its zero points tell.
+    let words_of_zeros = zeros.map(sides).transpose()?.map(|[_, words]| words);
+    let fits = |bits: &u32| {
+        let line = Packing::Across { bits: *bits, mixed: false }.line_bytes(tokens);
+        words_of_zeros.is_none_or(|words| words.checked_mul(4) == Some(line))
+    };
+    let said_bits = config.bits.and_then(|bits| u32::try_from(bits).ok());
+    let fitting = || [2, 3, 4, 8].into_iter().filter(fits);
+    let only = fitting().next().filter(|_| fitting().count() == 1);
+    let bits = match said_bits.filter(fits).or(only) {
+        Some(bits @ (2 | 3 | 4 | 8)) => bits,
+        Some(bits) => {
+            return Err(format!("it is packed by GPTQ or AWQ in {bits} bits, which is not read"));
+        }
+        None => {
+            return Err(
+                "it is packed by GPTQ or AWQ, and nothing says of how many bits its codes \
+                        are"
+                .to_owned(),
+            );
+        }
     };
     let (method, format) = (config.method.as_deref(), config.version.as_deref());
     let across = Packing::Across { bits, mixed: true };

@@ -3,10 +3,9 @@
 //! A flag says that the two are one, and yet both are stored. Headers cannot tell a copy from a head
 //! that was trained by itself; reading both whole would double what a scan costs.
 
-use crate::checkpoint::TensorRecord;
 use crate::error::Result;
 use crate::head::{Matrix, Sample};
-use crate::source::{self, ByteSource};
+use crate::source::{self, ByteSource, Share};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use std::ops::Range;
@@ -20,20 +19,27 @@ const PAIR: u64 = 2;
 /// The longest row that is compared; those of the widest heads known have 64 kB.
 const MAX_ROW_BYTES: u64 = 1 << 20;
 
-/// Compares rows of a matrix of one tensor with those of another tensor; nothing where these are no
-/// rows of the same kind.
+/// Compares rows of two matrices, each of one span; nothing where these are no rows of the same kind.
 pub(super) async fn sample(
     matrix: &Matrix,
     source: &dyn ByteSource,
-    twin: &TensorRecord,
+    twin: &Matrix,
     twin_source: &dyn ByteSource,
     connections: usize,
 ) -> Result<Option<Sample>> {
-    let alike = twin.dtype == matrix.dtype && twin.shape == [matrix.rows, matrix.columns];
-    let [span] = matrix.spans.as_slice() else {
+    let kind = |matrix: &Matrix| {
+        let layout = matrix.layout.as_ref();
+        let parts = layout.map(|layout| layout.parts.iter().map(|part| part.share).collect());
+        let parts: Option<Vec<Share>> = parts;
+        // Where tokens are columns, no row is a run of bytes.
+        let runs = layout.is_none_or(|layout| layout.turned.is_empty());
+        runs.then(|| (matrix.dtype.clone(), matrix.rows, matrix.columns, matrix.row_bytes, parts))
+    };
+    let alike = kind(matrix).is_some_and(|own| kind(twin) == Some(own));
+    let ([span], [twin_span]) = (matrix.spans.as_slice(), twin.spans.as_slice()) else {
         return Ok(None);
     };
-    if matrix.layout.is_some() || !alike || matrix.row_bytes > MAX_ROW_BYTES || matrix.rows == 0 {
+    if !alike || matrix.row_bytes > MAX_ROW_BYTES || matrix.rows == 0 {
         return Ok(None);
     }
     let row_bytes = matrix.row_bytes;
@@ -47,7 +53,7 @@ pub(super) async fn sample(
         .flat_map(|rows| {
             [
                 source::read(source, bytes_of(span.bytes.start, rows)),
-                source::read(twin_source, bytes_of(twin.range.start, rows)),
+                source::read(twin_source, bytes_of(twin_span.bytes.start, rows)),
             ]
         })
         .collect();
@@ -59,7 +65,7 @@ pub(super) async fn sample(
         .flat_map(|both| both[0].chunks_exact(width).zip(both[1].chunks_exact(width)))
         .filter(|(head, embedding)| head == embedding)
         .count() as u64;
-    Ok(Some(Sample { tensor: twin.name.clone(), rows, equal }))
+    Ok(Some(Sample { tensor: twin.tensor.clone(), rows, equal }))
 }
 
 /// Which rows are compared: pairs at even distances, the first and the last row among them.

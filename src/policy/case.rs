@@ -57,7 +57,7 @@ impl<'a> Case<'a> {
     }
 
     /// Whether a tokenizer would make a difference that is not there.
-    pub(super) fn lacks_tokenizer(&self) -> bool {
+    pub fn lacks_tokenizer(&self) -> bool {
         const NEED: [Rule; 3] = [Rule::EmittableInGroup, Rule::SpecialInGroup, Rule::EmittableZero];
         let classes = !self.rules.limits.class.is_empty();
         !self.named

@@ -104,8 +104,9 @@ impl Why {
                 format!("{rules}: not decided without a tokenizer{reason}; name one for the model")
             }
             Self::Broken => format!(
-                "{rules}: not decided, because the tokenizer breaks on tokens of rows in question; \
-                 name another for the model"
+                "{rules}: not decided, because the classes of rows in question are not known (what \
+                 names them is a list, or the tokenizer breaks on their tokens); name another for \
+                 the model"
             ),
             Self::Padding => format!(
                 "{rules}: not decided, because without a tokenizer nothing tells which rows are \

@@ -32,17 +32,46 @@ fn expected_of(case: &str) -> Value {
     serde_json::from_slice(&std::fs::read(folder(case).join("expected.json")).unwrap()).unwrap()
 }
 
+/// The case's only file, its header changed, and its data.
+fn changed_file(
+    case: &str,
+    change: impl Fn(&str) -> String,
+    data: impl Fn(&Value, &mut [u8]),
+) -> Vec<u8> {
+    let file = std::fs::read(folder(case).join("model.safetensors")).unwrap();
+    let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    let header = change(std::str::from_utf8(&file[8..8 + length]).unwrap());
+    let mut rest = file[8 + length..].to_vec();
+    data(&serde_json::from_str(&header).unwrap(), &mut rest);
+    let length = (header.len() as u64).to_le_bytes();
+    [&length[..], header.as_bytes(), &rest].concat()
+}
+
+fn changed(
+    case: &str,
+    change: impl Fn(&str) -> String,
+    data: impl Fn(&Value, &mut [u8]),
+) -> Repository {
+    let file = changed_file(case, change, data);
+    let config = std::fs::read(folder(case).join("config.json")).unwrap();
+    Repository::new(&format!("org/{case}"))
+        .file("config.json", config)
+        .file("model.safetensors", file)
+}
+
 /// Whether a token is a column there.
 fn is_turned(case: &str) -> bool {
     case.starts_with("gptq") || case == "awq"
 }
 
+fn groups_of(report: &Value) -> Vec<&Value> {
+    report["duplicates"]["groups"].as_array().unwrap().iter().map(|group| &group["rows"]).collect()
+}
+
 /// A report against what the quantiser's own library says.
 fn agrees(case: &str, report: &Value, digest: bool) {
     let expected = expected_of(case);
-    let groups: Vec<&Value> =
-        report["duplicates"]["groups"].as_array().unwrap().iter().map(|g| &g["rows"]).collect();
-    assert_eq!(json!(groups), expected["groups"], "{case}");
+    assert_eq!(json!(groups_of(report)), expected["groups"], "{case}");
     let matrix = &report["matrix"];
     for part in ["rows", "columns", "row_bytes"] {
         assert_eq!(matrix[part], expected[part], "{case}: {part}");
@@ -67,6 +96,93 @@ fn rows_of_every_scheme_are_told_apart_as_their_values_are_from_everywhere() {
             agrees(&case, &world.scan(&[local, "--threads", threads]), true);
         }
         agrees(&case, &world.scan(&[local, "--probe"]), is_turned(&case));
+    }
+}
+
+#[test]
+fn codes_of_four_bits_may_lie_in_elements_of_any_type() {
+    let case = "bitsandbytes-nf4";
+    for (dtype, bytes) in [("BF16", 2), ("F16", 2), ("F32", 4), ("I8", 1)] {
+        let header = |header: &str| {
+            let mut header: Value = serde_json::from_str(header).unwrap();
+            let codes = &mut header["lm_head.weight"];
+            let count = codes["shape"][0].as_u64().unwrap() / bytes;
+            codes["dtype"] = json!(dtype);
+            codes["shape"] = json!([count, 1]);
+            header.to_string()
+        };
+        let world = World::new(StandIn::builder().repository(changed(case, header, |_, _| {})));
+        let model = format!("org/{case}");
+        agrees(case, &world.scan(&[&model]), true);
+        let values = world.scan(&[&model, "--equality", "values", "--profile"]);
+        assert_eq!(json!(groups_of(&values)), expected_of(case)["groups"], "{dtype}");
+        assert!(values["profile"].is_object());
+    }
+}
+
+#[test]
+fn a_module_that_an_adapter_has_wrapped_is_read_as_it_was() {
+    for case in ["bitsandbytes-nf4", "bitsandbytes-int8", "gptq-4", "mlx-affine-3"] {
+        let header = |header: &str| header.replace("\"lm_head.", "\"lm_head.base_layer.");
+        let world = World::new(StandIn::builder().repository(changed(case, header, |_, _| {})));
+        agrees(case, &world.scan(&[&format!("org/{case}")]), true);
+    }
+}
+
+#[test]
+fn a_shape_that_the_words_do_not_hold_is_refused() {
+    let case = "compressed-tensors-int4";
+    for columns in [0, 1, 1 << 20, 1 << 62, i64::MAX] {
+        let shape = |header: &Value, data: &mut [u8]| {
+            let tensor = &header["lm_head.weight_shape"];
+            let at = tensor["data_offsets"][0].as_u64().unwrap() as usize;
+            match tensor["dtype"].as_str().unwrap() {
+                "I64" => data[at + 8..at + 16].copy_from_slice(&columns.to_le_bytes()),
+                _ => data[at + 4..at + 8].copy_from_slice(&(columns as i32).to_le_bytes()),
+            }
+        };
+        let repository = changed(case, str::to_owned, shape);
+        let world = World::new(StandIn::builder().repository(repository));
+        for equality in ["bits", "values"] {
+            let output = world.run(&[&format!("org/{case}"), "--equality", equality]);
+            refused(&output, "weight_shape");
+        }
+    }
+}
+
+#[test]
+fn a_quantised_head_that_a_flag_calls_tied_is_held_against_the_embedding() {
+    for (case, sampled) in [("mlx-affine-3", true), ("bitsandbytes-nf4", true), ("gptq-4", false)] {
+        let both = |header: &str| header.to_owned();
+        let twin = |header: &str| header.replace("\"lm_head.", "\"model.embed_tokens.");
+        let head = changed_file(case, both, |_, _| {});
+        let twin = changed_file(case, twin, |_, _| {});
+        let mut map = serde_json::Map::new();
+        for (file, shard) in [(&head, "a.safetensors"), (&twin, "b.safetensors")] {
+            let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+            let header: serde_json::Map<String, Value> =
+                serde_json::from_slice(&file[8..8 + length]).unwrap();
+            map.extend(header.into_iter().map(|(name, _)| (name, json!(shard))));
+        }
+        map.remove("__metadata__");
+        let config = std::fs::read(folder(case).join("config.json")).unwrap();
+        let mut config: Value = serde_json::from_slice(&config).unwrap();
+        config["tie_word_embeddings"] = json!(true);
+        let repository = Repository::new("org/m")
+            .file("config.json", config.to_string())
+            .file("model.safetensors.index.json", json!({"weight_map": map}).to_string())
+            .file("a.safetensors", head)
+            .file("b.safetensors", twin);
+        let world = World::new(StandIn::builder().repository(repository));
+        let report = world.scan(&["org/m"]);
+        agrees(case, &report, true);
+        let sample = &report["matrix"]["sample"];
+        match sampled {
+            true => {
+                assert_eq!((&sample["rows"], &sample["equal"]), (&json!(8), &json!(8)), "{case}")
+            }
+            false => assert!(sample.is_null(), "{case}"),
+        }
     }
 }
 
@@ -197,8 +313,6 @@ fn codes_in_columns_are_refused_where_it_is_not_certain_how_they_lie() {
             json!({"quant_method": "gptq", "checkpoint_format": "marlin"}),
             "format 'marlin'",
         ),
-        ("gptq-4", json!({"quant_method": "gptq", "bits": 8}), "is none of 300 tokens"),
-        ("gptq-4", json!({"quant_method": "gptq", "bits": 5}), "of how many bits"),
         ("gptq-4", json!({"quant_method": "awq", "bits": 4}), "of no such shape"),
         ("gptq-3", json!({"quant_method": "gptq", "checkpoint_format": "gptq_p"}), "'gptq_p'"),
         ("awq", json!({"quant_method": "awq", "version": "gemv"}), "version 'gemv'"),
@@ -208,9 +322,16 @@ fn codes_in_columns_are_refused_where_it_is_not_certain_how_they_lie() {
         refused(&world.run(&[&format!("org/{case}")]), words);
         refused(&world.run(&["inspect", &format!("org/{case}")]), words);
     }
-    // What the configuration does not say, the shapes do.
-    for case in ["gptq-4", "gptq-2", "awq"] {
-        let world = configured(case, json!({}));
+    // What the configuration does not say, or says of other modules, the shapes do.
+    for (case, config) in [
+        ("gptq-4", json!({})),
+        ("gptq-2", json!({})),
+        ("awq", json!({})),
+        ("gptq-4", json!({"quant_method": "gptq", "bits": 8})),
+        ("gptq-8", json!({"quant_method": "gptq", "bits": 4})),
+        ("gptq-4", json!({"quant_method": "gptq", "bits": 5})),
+    ] {
+        let world = configured(case, config);
         agrees(case, &world.scan(&[&format!("org/{case}")]), true);
     }
 }
