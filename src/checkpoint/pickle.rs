@@ -10,6 +10,9 @@ use std::collections::HashMap;
 /// The most objects: a tensor takes about twenty.
 const MAX_OBJECTS: usize = 2 << 20;
 
+/// The longest name of a class; written once, it may be asked for by two bytes again and again.
+const MAX_NAME: usize = 1024;
+
 /// The number of an object.
 pub(super) type Id = u32;
 
@@ -102,8 +105,10 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    pub(super) fn counts(&self, id: Id) -> Option<Vec<u64>> {
-        self.tuple(id)?.iter().map(|&item| self.count(item)).collect()
+    /// Integers that are not negative, of a tuple of at most so many.
+    pub(super) fn counts(&self, id: Id, most: usize) -> Option<Vec<u64>> {
+        let items = self.tuple(id).filter(|items| items.len() <= most)?;
+        items.iter().map(|&item| self.count(item)).collect()
     }
 
     /// What a dictionary, or what is like one, holds under its keys.
@@ -219,7 +224,7 @@ impl<'a> Machine<'a> {
             }
             b'c' => {
                 let (module, name) = (self.line()?, self.line()?);
-                self.put(Object::Global(format!("{module} {name}")))?;
+                self.global(module, name)?;
             }
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
@@ -227,8 +232,7 @@ impl<'a> Machine<'a> {
                     Object::Text(text) => Ok(text),
                     _ => Err("the name of a class is no text"),
                 };
-                let global = format!("{} {}", text(module)?, text(name)?);
-                self.put(Object::Global(global))?;
+                self.global(text(module)?, text(name)?)?;
             }
             b'R' | 0x81 => {
                 let (arguments, function) = (self.pop()?, self.pop()?);
@@ -291,6 +295,13 @@ impl<'a> Machine<'a> {
         let line = self.take(end.ok_or("its pickle does not end")? as u64)?;
         self.take(1)?;
         std::str::from_utf8(line).map_err(|_| "the name of a class is no text".into())
+    }
+
+    fn global(&mut self, module: &str, name: &str) -> Result<(), String> {
+        if module.len() + name.len() > MAX_NAME {
+            return Err(format!("the name of a class has more than {MAX_NAME} bytes"));
+        }
+        self.put(Object::Global(format!("{module} {name}")))
     }
 
     fn put(&mut self, object: Object<'a>) -> Result<(), String> {
@@ -418,6 +429,17 @@ mod tests {
         let pickle = Pickle::read(b"\x80\x02cposix\nsystem\nX\x02\x00\x00\x00ls\x85R.").unwrap();
         let (function, arguments) = pickle.made_by(pickle.root()).unwrap();
         assert_eq!((function, pickle.text(arguments[0])), ("posix system", Some("ls")));
+    }
+
+    #[test]
+    fn what_is_written_once_and_used_again_and_again_stays_small() {
+        // Two texts of 600 bytes, remembered, and named as a class.
+        let text = [&b"X\x58\x02\x00\x00"[..], &[b'a'; 600], b"\x94"].concat();
+        let pickle = [b"\x80\x04", &text[..], &text, b"\x93."].concat();
+        assert!(wrong(&pickle).contains("name of a class"));
+        let sides = Pickle::read(b"\x80\x02(K\x01K\x02K\x03t.").unwrap();
+        assert_eq!(sides.counts(sides.root(), 3), Some(vec![1, 2, 3]));
+        assert_eq!(sides.counts(sides.root(), 2), None);
     }
 
     #[test]

@@ -25,11 +25,20 @@ const MAX_DIRECTORY: u64 = 64 << 20;
 /// The longest pickle that is read; those of the largest checkpoints known have a few MB.
 const MAX_PICKLE: u64 = 16 << 20;
 
+/// The most sides of a tensor, which is PyTorch's own limit.
+const MAX_SIDES: usize = 64;
+
+/// How many times a tensor may be made a parameter, one inside of another: once is usual.
+const MAX_MADE: usize = 8;
+
+/// The most that is told of a tensor's other attributes; PyTorch knows two.
+const MAX_ATTRIBUTES: usize = 16;
+
 /// Bytes of a header before a member, without its name and what follows it.
 const LOCAL: u64 = 30;
 
 /// What may follow a name: PyTorch fills it up to 64 bytes.
-const EXTRA: u64 = 4096;
+const EXTRA: u64 = u16::MAX as u64;
 
 /// Keys under which trainers put what a model has learnt.
 const STATES: [&str; 4] = ["state_dict", "model_state_dict", "model", "module"];
@@ -404,15 +413,13 @@ fn state_of(pickle: &Pickle<'_>) -> std::result::Result<Id, String> {
             .any(|&(key, value)| pickle.text(key).is_some() && Tensor::of(pickle, value).is_some())
     };
     let root = pickle.root();
-    if has_tensors(root) {
-        return Ok(root);
-    }
     let under = |key: &str| {
         let mut items = pickle.items(root).iter().rev();
         items.find(|(at, _)| pickle.text(*at) == Some(key)).map(|&(_, value)| value)
     };
+    // A trainer's file may hold a tensor or two beside: what it counted, the state of its dice.
     let inner = STATES.iter().filter_map(|key| under(key)).find(|&id| has_tensors(id));
-    inner.ok_or_else(|| match pickle.made_by(root) {
+    inner.or_else(|| has_tensors(root).then_some(root)).ok_or_else(|| match pickle.made_by(root) {
         Some((class, _)) if class != "collections OrderedDict" => {
             let class = quote::name(&class.replace(' ', "."));
             format!("it holds a {class}, which is not built; save its state_dict() in its place")
@@ -441,8 +448,7 @@ enum Tensor {
 impl Tensor {
     /// The tensor that an object is, if it is one.
     fn of(pickle: &Pickle<'_>, mut id: Id) -> Option<std::result::Result<Self, String>> {
-        // What is made is made of what came before it.
-        loop {
+        for _ in 0..MAX_MADE {
             let (function, arguments) = pickle.made_by(id)?;
             match (function, arguments) {
                 (
@@ -452,10 +458,8 @@ impl Tensor {
                 ) => id = *data,
                 ("torch._utils _rebuild_tensor" | "torch._utils _rebuild_tensor_v2", arguments) => {
                     let conjugate = arguments.get(6).is_some_and(|&more| {
-                        pickle
-                            .items(more)
-                            .iter()
-                            .any(|&(_, set)| !matches!(pickle.object(set), Object::Bool(false)))
+                        let mut set = pickle.items(more).iter().take(MAX_ATTRIBUTES);
+                        set.any(|&(_, set)| !matches!(pickle.object(set), Object::Bool(false)))
                     });
                     let plain = Self::plain(pickle, arguments, None);
                     return Some(match conjugate {
@@ -479,6 +483,7 @@ impl Tensor {
                 _ => return None,
             }
         }
+        Some(Err("is made a parameter again and again".into()))
     }
 
     fn plain(pickle: &Pickle<'_>, arguments: &[Id], dtype: Option<&str>) -> Option<Self> {
@@ -495,8 +500,8 @@ impl Tensor {
             key: pickle.text(key)?.to_owned(),
             count: pickle.count(count)?,
             offset: pickle.count(offset)?,
-            shape: pickle.counts(shape)?,
-            strides: pickle.counts(strides)?,
+            shape: pickle.counts(shape, MAX_SIDES)?,
+            strides: pickle.counts(strides, MAX_SIDES)?,
         })
     }
 
@@ -583,5 +588,21 @@ fn dtype_of(global: &str) -> Dtype {
         "float8_e5m2fnuz" => Dtype::F8E5M2Fnuz,
         "float8_e8m0fnu" => Dtype::F8E8M0,
         other => Dtype::Unknown(other.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_of_a_parameter_of_a_parameter_ends() {
+        let made = |times: usize| {
+            let begin = b"ctorch._utils\n_rebuild_parameter\n(".repeat(times);
+            let bytes = [&begin[..], b"N", &b"tR".repeat(times), b"."].concat();
+            let pickle = Pickle::read(&bytes).unwrap();
+            Tensor::of(&pickle, pickle.root()).map(|tensor| tensor.is_err())
+        };
+        assert_eq!((made(1), made(7), made(8), made(1000)), (None, None, Some(true), Some(true)));
     }
 }
