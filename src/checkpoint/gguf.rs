@@ -87,7 +87,7 @@ impl HeaderDecoder for Gguf {
             Err(Stop::Short(_)) if held >= self.size => {
                 Err(self.wrong("not a whole GGUF file: its header does not end"))
             }
-            Err(Stop::Short(_)) if held >= limit => {
+            Err(Stop::Short(enough)) if held >= limit || enough > MAX_HEADER => {
                 Err(self.wrong(format!("its header is longer than {MAX_HEADER} bytes")))
             }
             // At least as much again as an eighth of what there is, so that reading stays linear.
@@ -231,9 +231,9 @@ impl<'a> Header<'a> {
     }
 
     /// The texts of an array that was passed over; none where it holds something else.
-    fn texts(&mut self) -> Read<Vec<String>> {
+    fn texts(&mut self) -> Read<Vec<Vec<u8>>> {
         match (self.u32()?, self.u64()?) {
-            (8, count) => (0..count).map(|_| self.text().map(lossy)).collect(),
+            (8, count) => (0..count).map(|_| self.text().map(<[u8]>::to_vec)).collect(),
             _ => Ok(Vec::new()),
         }
     }

@@ -26,8 +26,8 @@ use std::ops::Range;
 pub struct Entries {
     /// How they are spelled: `gpt2`, `llama`, …
     pub model: String,
-    /// The entries.
-    pub tokens: Vec<String>,
+    /// The entries, of which a few are no UTF-8.
+    pub tokens: Vec<Vec<u8>>,
     /// What each is, by the numbers of the format; empty where it does not say.
     pub types: Vec<i32>,
 }

@@ -29,6 +29,9 @@ pub struct Safetensors {
     held: BytesMut,
 }
 
+/// What stands in place of a large file in a clone of a repository that has not fetched it.
+const POINTER: &[u8] = b"version https://git-lfs";
+
 impl Safetensors {
     /// A decoder for a file of `size` bytes; the name is for messages.
     pub fn new(file: impl Into<String>, size: u64) -> Self {
@@ -47,6 +50,11 @@ impl Safetensors {
             return Err(self.wrong(what));
         };
         let length = u64::from_le_bytes(*prefix);
+        if POINTER.starts_with(prefix) {
+            let what =
+                "it is a pointer of Git LFS, not the file itself; `git lfs pull` fetches that";
+            return Err(self.wrong(what));
+        }
         if length > MAX_HEADER {
             let what = format!(
                 "not a safetensors file: it claims a header of {length} bytes, \

@@ -238,12 +238,19 @@ impl Checkpoint {
     async fn split(&mut self, prefix: &str, total: u64) -> Result<Layout> {
         let files: Vec<String> =
             (1..=total).map(|part| format!("{prefix}-{part:05}-of-{total:05}.gguf")).collect();
+        // Told apart: that one file of several is missing, and that there is none.
+        let missing = |error| match error {
+            Error::NoSuchFile { file } => {
+                Error::format(file, format!("it is one of {total} parts, and is not there"))
+            }
+            other => other,
+        };
         let headers = {
             let read = files.iter().map(|file| self.part(file));
             futures::stream::iter(read).buffered(HEADERS).collect::<Vec<_>>().await
         };
         let mut names: HashMap<&str, &str> = HashMap::new();
-        let headers = headers.into_iter().collect::<Result<Vec<_>>>()?;
+        let headers = headers.into_iter().collect::<Result<Vec<_>>>().map_err(missing)?;
         for (file, opened) in files.iter().zip(&headers) {
             for tensor in opened.tensors.iter() {
                 if let Some(other) = names.insert(&tensor.name, file) {

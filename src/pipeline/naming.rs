@@ -32,6 +32,14 @@ pub(super) struct Naming {
 pub(super) struct Loaded {
     names: Option<Names>,
     warning: Option<String>,
+    /// Whether there is one that cannot be read.
+    is_broken: bool,
+}
+
+impl Loaded {
+    fn without(warning: Option<String>, is_broken: bool) -> Self {
+        Self { names: None, warning, is_broken }
+    }
 }
 
 /// A vocabulary that has come, and the file it came from, where that is no `tokenizer.json` and not
@@ -46,6 +54,25 @@ impl Names {
     pub(super) fn part(&self, rows: u64) -> TokenizerPart {
         let (size, padding_rows) = (self.named.size(), self.named.padding_rows(rows));
         TokenizerPart { size, padding_rows, file: self.file.clone() }
+    }
+
+    /// Whether it is a list, which says of few rows what they are.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(*self.named, Named::Listed(_))
+    }
+
+    /// What a reader should know who takes what it says of so many rows for the model's own.
+    pub(super) fn doubts(&self, rows: u64) -> Option<String> {
+        let size = self.named.size();
+        if size > rows {
+            return Some(format!(
+                "the tokenizer has {size} tokens, and the matrix {rows} rows: it may be another model's"
+            ));
+        }
+        self.is_list().then(|| {
+            "what names the rows is a list and no tokenizer: the classes of most rows are not known"
+                .to_owned()
+        })
     }
 
     /// The class of each of so many rows; a second's work for the largest vocabularies, done beside
@@ -122,15 +149,23 @@ impl Naming {
             .loaded
             .get_or_try_init(|| async {
                 match self.coming.lock().await.take() {
-                    None => Ok(Loaded { names: None, warning: None }),
+                    None => Ok(Loaded::without(None, false)),
                     Some(task) => task.await.unwrap_or_else(|_| {
                         let warning = "the tokenizer cannot be read: its reader failed".into();
-                        Ok(Loaded { names: None, warning: Some(warning) })
+                        Ok(Loaded::without(Some(warning), true))
                     }),
                 }
             })
             .await?;
-        if let (None, Some(listed)) = (&loaded.names, &self.listed) {
+        // Only a whole tokenizer says more than the vocabulary in the weights' own file.
+        let whole = loaded.names.as_ref().filter(|names| self.listed.is_none() || !names.is_list());
+        if let (None, Some(listed)) = (whole, &self.listed) {
+            if let Some(warning) = loaded.warning.as_ref().filter(|_| loaded.is_broken) {
+                if first {
+                    observer.event(&Event::Warning { message: warning });
+                }
+                warnings.push(warning.clone());
+            }
             return Ok(Some(listed.clone()));
         }
         if let Some(warning) = &loaded.warning {
@@ -219,7 +254,7 @@ impl Wanted {
 /// Fetches and parses. A model's own tokenizer is a help, so that its absence or a fault of it is
 /// a warning; one that was asked for must exist. A file that changed is an error in any case.
 async fn load(wanted: Wanted) -> Result<Loaded> {
-    let without = |warning: String| Ok(Loaded { names: None, warning: Some(warning) });
+    let without = |warning: String| Ok(Loaded::without(Some(warning), true));
     let (file, bytes, beside) = match wanted.read().await {
         Ok(Some(found)) => found,
         Ok(None) if wanted.asked => {
@@ -228,7 +263,8 @@ async fn load(wanted: Wanted) -> Result<Loaded> {
             return Err(Error::NoSuchFile { file });
         }
         Ok(None) => {
-            return without(format!("there is no {}, so rows have no names", wanted.files[0]));
+            let warning = format!("there is no {}, so rows have no names", wanted.files[0]);
+            return Ok(Loaded::without(Some(warning), false));
         }
         Err(error @ Error::Changed { .. }) => return Err(error),
         Err(error) if wanted.asked => return Err(error),
@@ -240,7 +276,7 @@ async fn load(wanted: Wanted) -> Result<Loaded> {
             // Of the ordinary file nothing need be said.
             let file = Some(file).filter(|file| Form::of(file) != Form::Json);
             let names = Names { named: Arc::new(named), file };
-            Ok(Loaded { names: Some(names), warning: None })
+            Ok(Loaded { names: Some(names), warning: None, is_broken: false })
         }
         Ok((Err(error), _)) => without(format!("rows have no names: {error}")),
         Err(_) => without("rows have no names: the tokenizer cannot be read".into()),

@@ -4,6 +4,7 @@ use super::Survey;
 use crate::error::{Error, Result};
 use crate::head::{Config, MAX_CONFIG};
 use crate::resolve::{Directory, HubSnapshot, ModelSpec, SingleUrl, Snapshot};
+use crate::source::SafeUrl;
 use std::sync::Arc;
 
 /// Where the parts of a model are.
@@ -22,6 +23,9 @@ impl Survey {
                 let hub = self.hub.clone();
                 let at = HubSnapshot::new(hub, id.clone(), revision.clone(), || self.client())?;
                 (Arc::new(at), file.clone())
+            }
+            ModelSpec::Url(url) if self.hub.offline => {
+                return Err(Error::Offline { what: SafeUrl(url).to_string() });
             }
             ModelSpec::Url(url) => {
                 let at = SingleUrl::new(self.client()?, url.clone());

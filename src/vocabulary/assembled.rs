@@ -101,22 +101,28 @@ pub(super) fn pairs(
         return Ok(Named::Listed(spelled(entries, merges.is_some(), &settings)));
     };
     let merges = pairs_of(merges).map_err(|what| Error::format("merges.txt", what))?;
-    match assembled(
-        file,
-        &entries,
-        Model::Pairs { vocab: &entries, merges },
-        stages,
-        &mut settings,
-    )? {
-        Some(vocabulary) => Ok(Named::Tokenizer(Box::new(vocabulary))),
-        None => Ok(Named::Listed(spelled(entries, true, &settings))),
+    let model = Model::Pairs { vocab: &entries, merges };
+    match assembled(file, &entries, model, stages, &mut settings) {
+        Ok(Some(vocabulary)) => Ok(Named::Tokenizer(Box::new(vocabulary))),
+        // Merges that do not go with the entries leave these their names.
+        Ok(None) | Err(_) => Ok(Named::Listed(spelled(entries, true, &settings))),
     }
 }
+
+/// Classes whose `vocab.txt` has a number behind each entry, and ids that begin elsewhere.
+const COUNTED: [&str; 2] = ["BertweetTokenizer", "PhobertTokenizer"];
 
 /// `vocab.txt`: a line for each id.
 pub(super) fn words(file: &str, vocab: &[u8], mut settings: Settings) -> Result<Named> {
     let text = std::str::from_utf8(vocab)
         .map_err(|e| Error::format(file, format!("it is no UTF-8 text: {e}")))?;
+    let class = settings.class.as_deref();
+    if let Some(class) = class.filter(|class| COUNTED.contains(class)) {
+        return Err(Error::format(file, format!("{class} gives its entries ids of its own")));
+    }
+    if text.starts_with("version https://git-lfs") {
+        return Err(Error::format(file, "it is a pointer of Git LFS, not the file itself"));
+    }
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let lines = text.strip_suffix('\n').unwrap_or(&text).split('\n');
     let entries: Entries = lines.map(str::to_owned).zip(0..).collect();

@@ -49,14 +49,16 @@ impl Named {
 }
 
 /// The files that a vocabulary is looked for in: the first that is there counts.
-pub const FILES: [&str; 7] = [
+pub const FILES: [&str; 9] = [
     "tokenizer.json",
     "vocab.json",
     "vocab.txt",
     "tokenizer.model",
     "spiece.model",
+    "spm.model",
     "sentencepiece.bpe.model",
     "qwen.tiktoken",
+    "tiktoken.model",
 ];
 
 /// The longest file of others than `tokenizer.json` that is read; the longest known have 19 MB, and

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 pub(super) const UNKNOWN: i32 = 2;
 pub(super) const CONTROL: i32 = 3;
 pub(super) const USER_DEFINED: i32 = 4;
+const UNUSED: i32 = 5;
 pub(super) const BYTE: i32 = 6;
 
 /// What entries spell, by their ids.
@@ -43,16 +44,24 @@ impl Listed {
     pub fn of_metadata(entries: Entries) -> Self {
         let Entries { model, tokens, types } = entries;
         let alphabet = (model == "gpt2").then(byte_alphabet);
-        let entry = |(id, token): (u32, String)| {
-            let kind = types.get(id as usize).copied().unwrap_or_default();
-            let bytes = match (kind, &alphabet) {
-                (CONTROL | USER_DEFINED, _) => None,
-                (_, Some(alphabet)) => token.chars().map(|c| alphabet.get(&c).copied()).collect(),
-                (kind, None) => Some(piece(&token, kind)),
+        let kind = |id: u32| types.get(id as usize).copied().unwrap_or_default();
+        let entry = |(id, token): (u32, Vec<u8>)| {
+            let spelled = match (std::str::from_utf8(&token), kind(id), &alphabet) {
+                (Err(_), ..) | (_, CONTROL | USER_DEFINED, _) => None,
+                (Ok(text), _, Some(alphabet)) => {
+                    text.chars().map(|c| alphabet.get(&c).copied()).collect()
+                }
+                (Ok(text), _, None) if model == "rwkv" => Some(unescaped(text)),
+                (Ok(text), kind, None) => Some(piece(text, kind)),
             };
-            (id, bytes.unwrap_or_else(|| token.into_bytes()), added(kind))
+            (id, spelled.unwrap_or(token), added(kind(id)))
         };
-        Self::new((0..).zip(tokens).map(entry), true)
+        // What fills a vocabulary up to the rows of the matrix is no token.
+        let is_padding = |(id, token): &(u32, Vec<u8>)| {
+            kind(*id) == UNUSED && *token == format!("[PAD{id}]").into_bytes()
+        };
+        let entries = (0..).zip(tokens).filter(|entry| !is_padding(entry));
+        Self::new(entries.map(entry), true)
     }
 
     /// The same with tokens that were added to it.
@@ -131,6 +140,33 @@ pub(super) fn piece(token: &str, kind: i32) -> Vec<u8> {
     }
 }
 
+/// What an entry of an RWKV vocabulary spells, which is written with Python's escapes: `\n`, `\x0a`.
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes().iter().copied();
+    while let Some(byte) = rest.next() {
+        match (byte, rest.clone().next()) {
+            (b'\\', Some(escape)) => {
+                rest.next();
+                let digits = text.get(text.len() - rest.len()..).and_then(|rest| rest.get(..2));
+                let hex = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
+                bytes.push(match (escape, hex) {
+                    (b't', _) => b'\t',
+                    (b'n', _) => b'\n',
+                    (b'r', _) => b'\r',
+                    (b'x', Some(byte)) => {
+                        rest.nth(1);
+                        byte
+                    }
+                    (other, _) => other,
+                });
+            }
+            (byte, _) => bytes.push(byte),
+        }
+    }
+    bytes
+}
+
 /// The byte that `<0x0A>` spells.
 fn byte(token: &str) -> Option<u8> {
     let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
@@ -142,7 +178,7 @@ mod tests {
     use super::*;
 
     fn listed(model: &str, entries: &[(&str, i32)]) -> Listed {
-        let (tokens, types) = entries.iter().map(|&(text, kind)| (text.to_owned(), kind)).unzip();
+        let (tokens, types) = entries.iter().map(|&(text, kind)| (text.into(), kind)).unzip();
         Listed::of_metadata(Entries { model: model.into(), tokens, types })
     }
 
@@ -157,6 +193,26 @@ mod tests {
         let texts: Vec<_> = (0..4).map(|row| list.token(row)).map(|t| (t.text, t.bytes)).collect();
         let byte = ("\u{fffd}".to_owned(), Some("ff".to_owned()));
         assert_eq!(texts, [text(" a"), text("\n"), byte, text("<0x0A>")]);
+    }
+
+    #[test]
+    fn entries_of_rwkv_are_written_with_escapes() {
+        let list = listed("rwkv", &[("\\n", 1), ("\\xe4\\xb8", 1), ("a\\\\'", 1), ("\\x4", 1)]);
+        let texts: Vec<_> = (0..4).map(|row| list.token(row)).map(|t| (t.text, t.bytes)).collect();
+        let text = |text: &str| (text.to_owned(), None);
+        let half = ("\u{fffd}".to_owned(), Some("e4b8".to_owned()));
+        assert_eq!(texts, [text("\n"), half, text("a\\'"), text("x4")]);
+    }
+
+    #[test]
+    fn what_fills_a_vocabulary_up_is_padding() {
+        let list = listed("gpt2", &[("a", 1), ("[PAD1]", 1), ("[PAD2]", 5), ("[PAD3]", 5)]);
+        assert_eq!((list.size(), list.padding_rows(4)), (2, 2));
+        assert_eq!(list.classify(2).map(|(class, _)| class), Some(Class::NoToken));
+        assert_eq!(list.classify(1), None);
+        let tokens = vec![vec![b'a', 0xff]];
+        let list = Listed::of_metadata(Entries { model: "llama".into(), tokens, types: vec![1] });
+        assert_eq!(list.token(0).bytes.as_deref(), Some("61ff"));
     }
 
     #[test]
