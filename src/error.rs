@@ -168,7 +168,7 @@ impl fmt::Display for Error {
                 write!(f, "{what}: not in the local cache, and the network may not be used")
             }
             Self::NoWeights { model, instead } => {
-                write!(f, "{model}: no safetensors weights ({instead})")
+                write!(f, "{model}: no weights that are read ({instead})")
             }
             Self::NoUnembedding { model, why } => {
                 write!(f, "{model}: no unembedding matrix: {why}")

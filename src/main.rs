@@ -74,7 +74,11 @@ fn execute(cli: &Cli) -> Result<Outcome> {
             let mut script = Vec::new();
             let name = env!("CARGO_PKG_NAME");
             clap_complete::generate(*shell, &mut Cli::command(), name, &mut script);
-            done(run::to_stdout(|out| out.write_all(&script)))
+            // For bash, a name with a hyphen is written in one way where a command is told, and in
+            // another where it is looked up, so that no subcommand is completed.
+            let script = String::from_utf8_lossy(&script)
+                .replace("singularity__subcmd__survey", "singularity__survey");
+            done(run::to_stdout(|out| out.write_all(script.as_bytes())))
         }
         Some(Command::Man) => {
             let page = clap_mangen::Man::new(Cli::command());

@@ -20,7 +20,7 @@ pub(crate) fn sentence(error: &Error) -> String {
         Error::NoSuchRevision { .. } => "name a branch, tag or full commit that exists",
         Error::NoSuchFile { .. } => "check the path",
         Error::Offline { .. } => "run once without --offline and HF_HUB_OFFLINE",
-        Error::NoWeights { .. } => "only safetensors and GGUF weights are read",
+        Error::NoWeights { .. } => "safetensors, GGUF and PyTorch weights are read",
         Error::NoUnembedding { .. } | Error::Unreadable { .. } => {
             "inspect the model's files, or name another tensor with --tensor"
         }

@@ -161,7 +161,16 @@ impl<'a> Desk<'a> {
             },
         };
         let basis = if report.transfer.stored { Basis::Store } else { Basis::Read };
-        let check = judge(&target.name, &report, &target.entry.rules, baseline, basis);
+        let mut check = judge(&target.name, &report, &target.entry.rules, baseline, basis);
+        if self.args.fail_fast {
+            let (rules, tokenizer) = (&target.entry.rules, report.tokenizer.as_ref());
+            let case = Case::new(rules, baseline, prepared.origin(), part, tokenizer);
+            let failed = check.rules.iter().any(|rule| rule.outcome == Outcome::Fail);
+            // Whether a failure ended the stream, or came with its end, must not decide.
+            if failed && !case.lacks_tokenizer() {
+                check.outcome = Outcome::Fail;
+            }
+        }
         reports.push(report);
         Ok(check)
     }

@@ -137,7 +137,9 @@ pub(crate) async fn inspect(args: &InspectArgs) -> Result<()> {
     let found = Survey::new(hub, http).prepare(&job).await?.inspect();
     to_stdout(|out| match (args.format, found.as_slice()) {
         (InspectFormat::Text, found) => inspection(found, out),
-        (InspectFormat::Json, [found]) => pretty(found, out),
+        (InspectFormat::Json, [found]) if args.model.matrix != MatrixArg::Both => {
+            pretty(found, out)
+        }
         (InspectFormat::Json, found) => {
             pretty(&serde_json::json!({"schema": 1, "reports": found}), out)
         }

@@ -86,6 +86,16 @@ impl Text {
             size(parameters.saturating_mul(4))
         )?;
         match &report.tokenizer {
+            // A list that may lack ids.
+            Some(super::TokenizerPart { size, padding_rows: 0, file: Some(_) })
+                if *size < matrix.rows =>
+            {
+                let size = count(*size);
+                writeln!(
+                    out,
+                    "Tokenizer: a list of {size} tokens; which rows are padding is not known"
+                )
+            }
             Some(tokenizer) => writeln!(
                 out,
                 "Tokenizer: {} tokens, {} rows of padding past the last",
@@ -110,7 +120,11 @@ impl Text {
         let (Some(largest), Some(smallest), Some(mean), Some(median)) =
             (found.largest, found.smallest, found.mean, found.median)
         else {
-            return writeln!(out, "\nNo singularities found. Every token has a unique vector.");
+            let unique = match found.equality {
+                Equality::Bits => "Every token has a unique vector.",
+                Equality::Values => "No two vectors are equal.",
+            };
+            return writeln!(out, "\nNo singularities found. {unique}");
         };
         writeln!(out)?;
         writeln!(out, "Singularity groups: {}", count(found.groups_total))?;
@@ -150,8 +164,12 @@ impl Text {
             self.members(group, out)?;
         }
         match found.groups.len().saturating_sub(self.max_groups) {
+            0 => {}
+            more => writeln!(out, "\n… and {} more {}", count(more as u64), plural(more, "group"))?,
+        }
+        match found.groups_total.saturating_sub(found.groups.len() as u64) {
             0 => Ok(()),
-            more => writeln!(out, "\n… and {} more {}", count(more as u64), plural(more, "group")),
+            less => writeln!(out, "\n… and {} of fewer tokens than are listed", count(less)),
         }
     }
 
@@ -243,6 +261,7 @@ pub(super) fn named(token: &Token) -> String {
             "no token (a hole in the tokenizer's ids)".into()
         }
         (Some(Class::NoToken), _) => "no token (past the tokenizer's last id)".into(),
+        (None, _) if token.text.is_empty() && token.bytes.is_none() => "unknown".into(),
         (class, _) => {
             let mut text = cut(quote::repr(&token.text));
             if let Some(bytes) = &token.bytes {

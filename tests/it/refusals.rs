@@ -63,7 +63,7 @@ fn models_that_cannot_be_read_are_refused_with_what_to_do() {
         (&["org/bin"], "pytorch_model.bin"),
         (&["org/gguf"], "GGUF"),
         (&["org/adapter"], "adapter"),
-        (&["org/empty"], "no safetensors weights"),
+        (&["org/empty"], "no weights that are read"),
         (&["org/page"], "not a safetensors file"),
         (&["org/classifier"], "score.weight"),
         (&["org/codec"], "no unembedding matrix"),
@@ -140,7 +140,7 @@ fn a_file_that_is_no_checkpoint_is_refused_whatever_its_name() {
         std::fs::write(&path, "plain text, longer than eight bytes").unwrap();
         refused(&world.run(&[path.to_str().unwrap()]), says);
     }
-    refused(&world.run(&[folder.path().to_str().unwrap()]), "no safetensors weights");
+    refused(&world.run(&[folder.path().to_str().unwrap()]), "no weights that are read");
 }
 
 #[test]
