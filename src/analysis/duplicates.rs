@@ -7,7 +7,7 @@
 use super::Analysis;
 use super::digest::Digest;
 use super::equality::{Canonical, Equality};
-use super::first::{FirstRows, claim};
+use super::first::{AHEAD, FirstRows, claim};
 use crate::error::{Error, Result};
 use crate::head::Numbers;
 use crate::observe::{Event, Observer};
@@ -200,6 +200,9 @@ impl Analysis for Duplicates {
             }
             let keys = if values.is_some() { &store.values } else { &store.stored };
             for row in rows {
+                if (row - first).is_multiple_of(AHEAD) {
+                    store.first.fetch(&keys[row..keys.len().min(row + AHEAD)]);
+                }
                 if keys[row] == Digest::UNSEEN {
                     continue;
                 }

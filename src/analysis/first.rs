@@ -7,6 +7,10 @@
 use super::digest::Digest;
 use std::collections::TryReserveError;
 use std::hash::{BuildHasher as _, RandomState};
+use std::hint::black_box;
+
+/// Rows whose places are looked at ahead: so many requests to memory run at a time.
+pub(super) const AHEAD: usize = 16;
 
 /// So many copies of a value, if there is memory for them.
 pub(super) fn claim<T: Clone>(count: usize, value: T) -> Result<Vec<T>, TryReserveError> {
@@ -36,13 +40,28 @@ impl FirstRows {
         Ok(Self { slots, row, factor: RandomState::new().hash_one(0) | 1 })
     }
 
+    /// Looks at the places of some digests, all at a time: each lies anywhere in memory, and to wait for
+    /// one after another would take most of the time that a row takes here.
+    pub(super) fn fetch(&self, digests: &[Digest]) {
+        let slots = digests.iter().map(|digest| self.slots[self.place(self.hash(digest))]);
+        black_box(slots.fold(0, |all, slot| all | slot));
+    }
+
+    fn hash(&self, digest: &Digest) -> u64 {
+        digest.key().wrapping_mul(self.factor)
+    }
+
+    /// The hash as a fraction of the table.
+    fn place(&self, hash: u64) -> usize {
+        ((u128::from(hash) * self.slots.len() as u128) >> 64) as usize
+    }
+
     /// The first row with this row's digest, or nothing where it is this one. A row is told once.
     pub(super) fn first(&mut self, row: u32, digests: &[Digest]) -> Option<u32> {
         let digest = &digests[row as usize];
-        let hash = digest.key().wrapping_mul(self.factor);
+        let hash = self.hash(digest);
         let part = hash as u32 & !self.row;
-        // The hash as a fraction of the table.
-        let mut at = ((u128::from(hash) * self.slots.len() as u128) >> 64) as usize;
+        let mut at = self.place(hash);
         loop {
             let slot = self.slots[at];
             if slot == 0 {

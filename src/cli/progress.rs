@@ -1,5 +1,6 @@
 //! A bar on standard error, for whoever watches.
 
+use super::memory;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use singularity_survey::observe::{Event, Observer};
 use singularity_survey::quote;
@@ -11,6 +12,9 @@ use std::time::Duration;
 
 /// Waits shorter than this are not worth a line.
 const WORTH_TELLING: Duration = Duration::from_secs(5);
+
+/// Bytes of a matrix at which its streams have come a step nearer to doing nothing but going on.
+const SETTLED: [u64; 5] = [4 << 20, 8 << 20, 16 << 20, 32 << 20, 64 << 20];
 
 /// The bar in use, for whoever has to take it off the terminal.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
@@ -85,6 +89,7 @@ impl Observer for Progress {
     fn event(&self, event: &Event<'_>) {
         match event {
             Event::Matrix { bytes, .. } => {
+                memory::shed();
                 let style = ProgressStyle::with_template(
                     "{bar:20} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}, {eta} left, {msg}",
                 );
@@ -98,7 +103,12 @@ impl Observer for Progress {
                 self.bar.reset();
             }
             Event::Received { bytes } => {
+                let before = self.bar.position();
                 self.bar.inc(*bytes);
+                // Once streams have begun, their beginnings are not needed any more.
+                if SETTLED.iter().any(|at| (before..before + bytes).contains(at)) {
+                    memory::shed();
+                }
                 self.bar.set_message(format!("{} rows equal", self.equal.load(Relaxed)));
             }
             Event::Duplicate { .. } => {

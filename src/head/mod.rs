@@ -11,6 +11,7 @@ mod defaults;
 mod layout;
 mod locate;
 mod matrix;
+mod patterns;
 mod names;
 mod told;
 mod turned;

@@ -5,7 +5,7 @@
 //! and from the name maps of llama.cpp, vLLM and mlx-lm; the numbered ranks order them from the
 //! certain to the rare.
 
-use regex::RegexSet;
+use super::patterns::Patterns;
 use std::sync::LazyLock;
 
 /// Output heads, best first.
@@ -187,18 +187,11 @@ pub(super) const ROWLESS: [(&str, &str); 11] = [
     (".B", "Marlin"),
 ];
 
-static HEAD_PATTERNS: LazyLock<RegexSet> = LazyLock::new(|| whole(&HEADS));
-static EMBEDDING_PATTERNS: LazyLock<RegexSet> = LazyLock::new(|| whole(&EMBEDDINGS));
-static DENIED_PATTERNS: LazyLock<RegexSet> = LazyLock::new(|| set(DENIED.map(|(_, p)| p.into())));
-static LOOKS_PATTERNS: LazyLock<RegexSet> = LazyLock::new(|| set(LOOKS.map(Into::into)));
-
-fn whole(patterns: &[&str]) -> RegexSet {
-    set(patterns.iter().map(|pattern| format!("^(?:{pattern})$")))
-}
-
-fn set(patterns: impl IntoIterator<Item = String>) -> RegexSet {
-    RegexSet::new(patterns).unwrap_or_else(|e| unreachable!("{e}"))
-}
+static HEAD_PATTERNS: LazyLock<Patterns> = LazyLock::new(|| Patterns::whole(&HEADS));
+static EMBEDDING_PATTERNS: LazyLock<Patterns> = LazyLock::new(|| Patterns::whole(&EMBEDDINGS));
+static DENIED_PATTERNS: LazyLock<Patterns> =
+    LazyLock::new(|| Patterns::new(DENIED.map(|(_, pattern)| pattern)));
+static LOOKS_PATTERNS: LazyLock<Patterns> = LazyLock::new(|| Patterns::new(LOOKS));
 
 /// What a name says a tensor may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -241,9 +234,8 @@ fn unwrapped(name: &str) -> &str {
 
 /// The head, of a certain name, inside of whose module a name lies.
 pub(super) fn head_around(name: &str) -> Option<&str> {
-    let certain = |stem: &&str| {
-        HEAD_PATTERNS.matches(unwrapped(stem)).iter().any(|at| CERTAIN_HEADS.contains(&at))
-    };
+    let certain =
+        |stem: &&str| HEAD_PATTERNS.matches(unwrapped(stem)).any(|at| CERTAIN_HEADS.contains(&at));
     name.match_indices('.').map(|(at, _)| &name[..at]).find(certain)
 }
 
@@ -257,19 +249,19 @@ pub(super) fn may_be_head(name: &str, stem: &str) -> bool {
 
 /// What the stem of a tensor may be; `None` for everything else in a checkpoint.
 pub(super) fn kind(name: &str, stem: &str) -> Option<Kind> {
-    let best = |patterns: &RegexSet, text: &str| patterns.matches(text).iter().next();
     let stem = unwrapped(stem);
-    let listed = match best(&HEAD_PATTERNS, stem) {
+    let listed = match HEAD_PATTERNS.best(stem) {
         Some(rank) => Some(Kind::Head { rank, certain: CERTAIN_HEADS.contains(&rank) }),
-        None => best(&EMBEDDING_PATTERNS, stem)
+        None => EMBEDDING_PATTERNS
+            .best(stem)
             .map(|rank| Kind::Embedding { rank: rank + ENCODER * usize::from(is_encoder(stem)) }),
     };
     // Only names that look like something are held against the long deny list.
     let head = match listed {
         Some(kind) => matches!(kind, Kind::Head { .. }),
-        None => best(&LOOKS_PATTERNS, stem)? == 0,
+        None => LOOKS_PATTERNS.best(stem)? == 0,
     };
-    match best(&DENIED_PATTERNS, name) {
+    match DENIED_PATTERNS.best(name) {
         Some(at) => Some(Kind::Decoy { head, denied: DENIED[at].0 }),
         None => listed.or(Some(Kind::Decoy { head, denied: Denied::Unknown })),
     }
