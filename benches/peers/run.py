@@ -575,6 +575,8 @@ def disk(world: World) -> None:
         if b3sum:
             yardstick = Command("b3sum", [b3sum, "--num-threads", threads, str(file)])
             commands.append(yardstick)
+        if threads == "1":
+            commands.append(world.ours(shape, "--probe", "--threads", threads))
         # These have one thread in any case.
         for name, most in [("sha256sum", 3), ("cat", 1000)] if threads == "1" else []:
             if program := installed(name):
