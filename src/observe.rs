@@ -22,6 +22,13 @@ pub trait Observer: Send + Sync {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event<'a> {
+    /// A model is refused, and this name looked like what was looked for.
+    Considered {
+        /// The name.
+        name: &'a str,
+        /// Why it is not that.
+        why: &'a str,
+    },
     /// A request is sent: its method and its address, without query.
     Request {
         /// `GET` or `HEAD`.

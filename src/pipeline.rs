@@ -200,7 +200,10 @@ impl Survey {
         #[cfg(not(feature = "tokenizer"))]
         let () = naming;
         let model = place.snapshot.origin().id;
-        let (located, candidates) = choose(&job.which, &mut checkpoint, &config, &model).await?;
+        let (located, candidates) = {
+            let observer = self.observer.as_ref();
+            choose(&job.which, &mut checkpoint, &config, &model, observer).await?
+        };
         #[cfg(feature = "tokenizer")]
         let naming = naming.or_listed(checkpoint.take_entries());
 
@@ -281,6 +284,7 @@ async fn choose(
     checkpoint: &mut Checkpoint,
     config: &Config,
     model: &str,
+    observer: &dyn Observer,
 ) -> Result<(Vec<Located>, (Vec<Considered>, u64))> {
     let roles: &[Role] = match which {
         Which::Tensor(tensor) => {
@@ -296,7 +300,21 @@ async fn choose(
     for &role in roles {
         let wanted: Vec<String> = names.wanted(role).into_iter().map(str::to_owned).collect();
         checkpoint.load(&wanted).await?;
-        let mut located = locate(role, &names, config, &|name| checkpoint.record(name), model)?;
+        let record = |name: &str| checkpoint.record(name);
+        let mut located = locate(role, &names, config, &record, model).inspect_err(|_| {
+            for Considered { name, excluded_by, .. } in names.verdicts(config, &record).0 {
+                let why = excluded_by.as_deref().unwrap_or("it is what there is most like it");
+                observer.event(&Event::Considered { name: &name, why });
+            }
+            for TieFlag { source, tied } in config.tie_flags() {
+                let why = if tied {
+                    "it says that the two are one"
+                } else {
+                    "it says that the two are not one"
+                };
+                observer.event(&Event::Considered { name: &source, why });
+            }
+        })?;
         located.adopt(checkpoint.names());
         if let Some(twin) = &mut located.twin {
             twin.adopt(checkpoint.names());
@@ -346,6 +364,11 @@ async fn matrix(
     if let Some(twin) = twin {
         // What cannot be read as rows is not compared, which is no reason to refuse the head.
         match Box::pin(self::matrix(*twin, checkpoint, config, folder, connections)).await {
+            // Of an archive both names may be there for one storage.
+            Ok((twin, _)) if matrix.is_one_with(&twin) => {
+                matrix.tied = Some(true);
+                matrix.reason += &format!("; it and {} are stored as one", twin.tensor);
+            }
             Ok((twin, of_twin)) => {
                 let (own, other) = (sources[0].as_ref(), of_twin[0].as_ref());
                 if let Some(sample) = sample(&matrix, own, &twin, other, connections).await? {

@@ -114,7 +114,12 @@ impl Safetensors {
         let Range { start: begin, end } = tensor.range;
         let range = match (start.checked_add(begin), start.checked_add(end)) {
             (Some(begin), Some(end)) if begin <= end && end <= self.size => begin..end,
-            _ => return Err(wrong("lies outside the file")),
+            _ => {
+                let size = self.size;
+                return Err(wrong(&format!(
+                    "lies outside the file, which has {size} bytes and is not whole"
+                )));
+            }
         };
         if let Some(bits) = tensor.dtype.bits() {
             // Elements first, as the reference counts: where there are none, no type is too wide.

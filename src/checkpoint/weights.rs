@@ -185,7 +185,8 @@ impl Checkpoint {
             _ => None,
         };
         if let Some(file) = one {
-            warn(format!("there is no {SINGLE}; {file}, the only GGUF file, is read"));
+            let what = if first.is_some() { "with its other parts" } else { "the only GGUF file" };
+            warn(format!("there is no {SINGLE}; {file}, {what}, is read"));
             return self.around(file, tensor).await;
         }
         let model = self.snapshot.origin().id;

@@ -22,7 +22,7 @@ pub(crate) fn sentence(error: &Error) -> String {
         Error::Offline { .. } => "run once without --offline and HF_HUB_OFFLINE",
         Error::NoWeights { .. } => "safetensors, GGUF and PyTorch weights are read",
         Error::NoUnembedding { .. } | Error::Unreadable { .. } => {
-            "inspect the model's files, or name another tensor with --tensor"
+            "inspect --verbose tells what else was considered; --tensor reads any by its name"
         }
         Error::RangesIgnored { .. } => {
             "download the file and scan it locally, or use a server that answers ranges"

@@ -117,6 +117,9 @@ impl Observer for Progress {
             Event::Warning { message } if self.warnings => {
                 self.line(&format!("warning: {message}"))
             }
+            Event::Considered { name, why } if self.requests => {
+                self.line(&format!("considered: {name}: {why}"));
+            }
             Event::Request { method, url } if self.requests => {
                 self.line(&format!("{method} {url}"))
             }

@@ -164,6 +164,9 @@ fn job(args: &ScanArgs, hub: &Hub) -> Result<Job> {
 fn model_job(args: &ModelArgs, hub: &Hub) -> Result<Job> {
     let mut model = ModelSpec::parse(args.model.as_deref().unwrap_or_default(), &hub.endpoint)?;
     match (&mut model, &args.revision) {
+        (_, Some(given)) if given.is_empty() => {
+            return Err(Error::Usage { what: "--revision is empty".to_owned() });
+        }
         (_, None) => {}
         (ModelSpec::Hub { revision, .. }, Some(given)) => {
             if revision.as_ref().is_some_and(|named| named != given) {

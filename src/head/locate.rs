@@ -133,6 +133,9 @@ fn stored_head(
         )));
     }
     let mut reason = format!("{} is stored", head.stem);
+    if let Some(class) = config.architectures().find(|class| has_no_head(class)) {
+        reason += &format!(", for which {class} has no use");
+    }
     // Its name is certain, and yet a reader should know: aligners keep a classifier under it.
     if let (Fit::No, Some(rows), Some(size)) = (fit, rows, size) {
         reason += &format!(", though its {rows} rows do not fit a vocabulary of {size}");

@@ -260,6 +260,12 @@ fn a_reader_that_goes_away_is_no_failure() {
 
 #[test]
 fn completions_and_the_manual_are_printed() {
+    // Where bash looks a subcommand up, it is called as where it was told.
+    let script = bare(&["completions", "bash"]).output().unwrap();
+    let script = text(&script.stdout);
+    assert!(script.contains("cmd=\"singularity__survey__subcmd__check\""), "{script}");
+    assert!(script.contains("singularity__survey__subcmd__check)"), "{script}");
+    assert!(!script.contains("singularity__subcmd__survey"), "{script}");
     for args in [&["completions", "bash"][..], &["completions", "zsh"], &["man"]] {
         let output = bare(args).output().unwrap();
         assert!(output.status.success() && text(&output.stdout).contains("max"), "{args:?}");

@@ -53,6 +53,27 @@ fn rows_of_every_type_are_told_apart_from_everywhere() {
 }
 
 #[test]
+fn however_a_file_is_named_its_own_vocabulary_goes_before_a_list_beside_it() {
+    let both = Repository::new("org/m")
+        .file("q8_0.gguf", bytes("q8_0.gguf"))
+        .file("vocab.txt", "one\ntwo\nthree\n");
+    let world = World::new(StandIn::builder().repository(both));
+    for arguments in [&["org/m"][..], &["org/m", "--file", "q8_0.gguf"]] {
+        let report = world.scan(arguments);
+        assert_eq!(report["tokenizer"], json!({"size": 12, "padding_rows": 0}));
+        assert_eq!(report["duplicates"]["groups"][0]["tokens"][0]["text"], "token 1 ä");
+        let classed = world.scan(&[arguments, &["--classes"]].concat());
+        assert!(classed["warnings"].to_string().contains("is a list and no tokenizer"));
+    }
+    let broken =
+        Repository::new("org/m").file("q8_0.gguf", bytes("q8_0.gguf")).file("tokenizer.json", "{}");
+    let world = World::new(StandIn::builder().repository(broken));
+    let report = world.scan(&["org/m"]);
+    assert_eq!(report["duplicates"]["groups"][0]["tokens"][0]["text"], "token 1 ä");
+    assert!(report["warnings"].to_string().contains("tokenizer.json"), "{report}");
+}
+
+#[test]
 fn rows_are_named_by_the_files_own_vocabulary_unless_there_is_a_tokenizer() {
     let alone = Repository::new("org/m").file("q8_0.gguf", bytes("q8_0.gguf"));
     let world = World::new(StandIn::builder().repository(alone));

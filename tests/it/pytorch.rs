@@ -186,6 +186,15 @@ fn what_a_pickle_says_of_storages_is_held_against_the_archive() {
 }
 
 #[test]
+fn a_head_that_is_one_storage_with_the_embedding_is_tied_to_it() {
+    let tied = model("tied").file("config.json", r#"{"tie_word_embeddings": true}"#);
+    let world = World::new(StandIn::builder().repository(tied));
+    let matrix = world.scan(&["org/m"])["matrix"].clone();
+    assert_eq!((&matrix["tied"], &matrix["sample"]), (&json!(true), &Value::Null));
+    assert!(matrix["reason"].as_str().unwrap().contains("are stored as one"), "{matrix}");
+}
+
+#[test]
 fn safetensors_go_before_it_and_it_goes_before_gguf() {
     let gguf = std::fs::read(folder("../gguf/q8_0.gguf")).unwrap();
     let both = model("untied").file("m.gguf", gguf);

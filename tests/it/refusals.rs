@@ -73,11 +73,23 @@ fn models_that_cannot_be_read_are_refused_with_what_to_do() {
         (&["a/b/c"], "neither a model on the Hub"),
         (&["./none"], "no such file"),
         (&["org/tied@a", "--revision", "b"], "different revisions"),
+        (&["org/tied", "--revision", ""], "--revision is empty"),
     ] {
         refused(&world.run(args), says);
         let inspect: Vec<&str> = ["inspect"].into_iter().chain(args.iter().copied()).collect();
         refused(&world.run(&inspect), says);
     }
+}
+
+#[test]
+fn a_refusal_can_be_asked_what_else_was_considered() {
+    let world = World::of("classifier");
+    let output = world.run(&["inspect", "org/classifier", "--verbose"]);
+    let errors = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    let line = "considered: score.weight: it is the head of another task";
+    assert!(errors.lines().any(|said| said == line), "{errors}");
+    assert!(errors.lines().last().unwrap().starts_with("error: "), "{errors}");
 }
 
 #[test]

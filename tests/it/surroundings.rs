@@ -39,6 +39,10 @@ fn offline_reads_the_cache_alone() {
     }
     refused(&world.run(&["org/tied@dev", "--offline"]), "not in the local cache");
     refused(&world.run(&["org/other", "--offline"]), "not in the local cache");
+    refused(
+        &world.run(&["http://127.0.0.1:9/m.safetensors", "--offline"]),
+        "not in the local cache",
+    );
     assert!(world.hub.log().is_empty());
 }
 
