@@ -329,3 +329,22 @@ fn place(
     }
     Ok(records)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_beyond_the_limit_is_refused_before_more_is_asked_for() {
+        for (length, refused) in [(1 << 20, false), (MAX_HEADER, true), (1 << 39, true)] {
+            let mut decoder = Gguf::new("f", 1 << 40);
+            let Step::Need(first) = decoder.step().unwrap() else { panic!("nothing was read") };
+            let mut bytes = b"GGUF\x03\0\0\0".to_vec();
+            // No tensors, and one key of that length.
+            bytes.extend([0, 1, length].map(u64::to_le_bytes).as_flattened());
+            bytes.resize(first.end as usize, b'k');
+            decoder.feed(bytes.into());
+            assert_eq!(decoder.step().is_err(), refused, "{length}");
+        }
+    }
+}
