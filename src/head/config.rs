@@ -2,7 +2,7 @@
 
 use super::defaults::{always_ties, ties_by_default};
 use crate::error::{Error, Result};
-use regex::Regex;
+use regex::RegexBuilder;
 use serde_json::{Map, Value};
 
 /// The longest `config.json` that is read.
@@ -38,6 +38,12 @@ const VOCABULARY: [&str; 6] = [
 
 /// Tie flags that are told; no model has more than a few.
 const FLAGS: usize = 32;
+
+/// Groups of a quantiser's configuration that are looked at, targets of each, and bytes that a pattern
+/// among these may take: strangers write them, and each is built.
+const GROUPS: usize = 32;
+const TARGETS: usize = 64;
+const PATTERN: usize = 256 << 10;
 
 /// A parsed `config.json`; empty where there is none.
 #[derive(Debug, Clone, Default)]
@@ -216,13 +222,13 @@ fn group_of<'a>(groups: &'a Map<String, Value>, module: &str) -> Option<&'a Valu
     let matches = |target: &str| match target.strip_prefix("re:") {
         None => (target == module).then_some(0),
         Some(pattern) => {
-            let pattern = Regex::new(&format!("^(?:{pattern})")).ok()?;
-            pattern.is_match(module).then_some(1)
+            let pattern = RegexBuilder::new(&format!("^(?:{pattern})")).size_limit(PATTERN).build();
+            pattern.ok()?.is_match(module).then_some(1)
         }
     };
-    let named = groups.values().filter_map(|group| {
-        let targets = group.get("targets")?.as_array()?;
-        let best = targets.iter().filter_map(|target| matches(target.as_str()?)).min()?;
+    let named = groups.values().take(GROUPS).filter_map(|group| {
+        let targets = group.get("targets")?.as_array()?.iter().take(TARGETS);
+        let best = targets.filter_map(|target| matches(target.as_str()?)).min()?;
         Some((best, group))
     });
     let named = named.min_by_key(|(best, _)| *best).map(|(_, group)| group);

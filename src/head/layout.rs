@@ -99,10 +99,12 @@ pub(super) fn layout(module: &Module<'_>) -> Result<Option<Layout>, String> {
         return Ok(None);
     }
     let Some(bits) = codes.dtype.bits() else { return Ok(None) };
-    if own == 0 || own * bits % 8 != 0 {
+    // What a server says of a file's length bounds nothing.
+    let all = own.checked_mul(bits).filter(|&bits| bits > 0);
+    let Some(all) = all.filter(|bits| bits.is_multiple_of(8)) else {
         return Err(format!("a row of {own} {} is no whole number of bytes", codes.dtype));
-    }
-    let mut parts = vec![part(codes, Share::Own { width: own * bits / 8 })];
+    };
+    let mut parts = vec![part(codes, Share::Own { width: all / 8 })];
     let mut left_out = Vec::new();
     let (mut groups, mut packed) = (None, None);
     // In an order of their own: files and indexes list them in any.

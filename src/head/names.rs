@@ -225,18 +225,21 @@ pub(super) fn holds_rows(part: &str) -> bool {
 const WRAPPERS: [&str; 4] = ["module.", "_orig_mod.", "_fsdp_wrapped_module.", "base_model.model."];
 
 /// A name without what its model was wrapped in.
-fn unwrapped(name: &str) -> &str {
-    match WRAPPERS.iter().find_map(|wrapper| name.strip_prefix(wrapper)) {
-        Some(inner) => unwrapped(inner),
-        None => name,
+fn unwrapped(mut name: &str) -> &str {
+    while let Some(inner) = WRAPPERS.iter().find_map(|wrapper| name.strip_prefix(wrapper)) {
+        name = inner;
     }
+    name
 }
+
+/// Modules that a head may lie in, one inside of another; names may be as long as a header.
+const DEPTH: usize = 16;
 
 /// The head, of a certain name, inside of whose module a name lies.
 pub(super) fn head_around(name: &str) -> Option<&str> {
     let certain =
         |stem: &&str| HEAD_PATTERNS.matches(unwrapped(stem)).any(|at| CERTAIN_HEADS.contains(&at));
-    name.match_indices('.').map(|(at, _)| &name[..at]).find(certain)
+    name.match_indices('.').take(DEPTH).map(|(at, _)| &name[..at]).find(certain)
 }
 
 /// Whether a name that is on no list is nearly a head's, or a part of one: a model that has it is not
@@ -330,6 +333,16 @@ mod tests {
         ] {
             assert!(matches!(of(name), Some(Kind::Embedding { .. })), "{name}");
         }
+    }
+
+    #[test]
+    fn a_name_as_long_as_a_header_is_looked_at_in_no_time() {
+        let wrapped = "module.".repeat(1 << 20) + "lm_head.weight";
+        assert!(matches!(of(&wrapped), Some(Kind::Head { .. })));
+        let deep = format!("lm_head{}.unknown", ".x".repeat(1 << 18));
+        assert_eq!(head_around(&deep), Some("lm_head"));
+        let deep = format!("x{}.lm_head.unknown", ".x".repeat(1 << 18));
+        assert_eq!(head_around(&deep), None);
     }
 
     #[test]

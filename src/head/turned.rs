@@ -117,7 +117,8 @@ pub(super) fn turned(
     let scales = find(".scales").ok_or_else(|| named(".scales"))?;
     let zeros = find(".qzeros");
     let ([lines, wide], [groups, tokens]) = (sides(codes)?, sides(scales)?);
-    if tokens == 0 || groups == 0 || lines == 0 || codes.dtype != Dtype::I32 {
+    let countable = |side: u64| side > 0 && u32::try_from(side).is_ok();
+    if !countable(tokens) || !countable(lines) || groups == 0 || codes.dtype != Dtype::I32 {
         return odd(codes, 0, tokens);
     }
     // A module may have bits of its own, which its zero points tell.

@@ -231,8 +231,8 @@ mod tests {
     #[test]
     fn a_local_model_is_known_by_its_name_wherever_it_lies() {
         let at = |id: &str| Origin { id: id.into(), source: Place::Directory, ..origin() };
-        assert!(is_same(&at("/ci/work/model"), &at("./out/model/")));
-        assert!(is_same(&at("."), &at("/ci/work/model")));
+        assert!(is_same(&at("/ci/build/model"), &at("./out/model/")));
+        assert!(is_same(&at("."), &at("/ci/build/model")));
         assert!(!is_same(&at("out/model-a"), &at("out/model-b")));
         assert!(!is_same(&at("org/m"), &Origin { id: "other/m".into(), ..origin() }));
     }
