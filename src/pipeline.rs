@@ -9,14 +9,14 @@ use crate::analysis::{
 };
 use crate::checkpoint::{Checkpoint, Chosen};
 use crate::error::{Error, Result};
-use crate::head::{Config, Considered, Layout, Matrix, Part, Role, TieFlag};
+use crate::head::{Config, Considered, Layout, Matrix, Numbers, Part, Role, TieFlag};
 use crate::observe::{Event, Observer, Silent};
 use crate::report::{
     ClassesPart, Cost, CrossPart, DegeneratePart, DuplicatesPart, GeometryPart, Inspection,
     MatrixPart, ProbePart, ProfilePart, Report, SCHEMA, States, TokenizerPart, Tool, Transfer,
 };
 use crate::resolve::{Hub, ModelSpec, Origin};
-use crate::scan::{Plan, columns, rows_again, scan, segments};
+use crate::scan::{Columns, Plan, Wanted, rows_again, scan, segments};
 use crate::source::{ByteSource, Client, Options};
 use crate::store::Store;
 use bytes::Bytes;
@@ -540,7 +540,7 @@ impl Prepared {
             return Ok(found);
         }
         if let Some(layout) = turned(matrix) {
-            return self.read_columns(matrix, sources, layout).await;
+            return self.read_columns(number, layout, measured).await;
         }
         let plan = self.plan(matrix, sources);
         let observer = Arc::clone(&self.observer);
@@ -572,32 +572,47 @@ impl Prepared {
         Ok(found)
     }
 
-    /// Reads a matrix whose tokens are columns, once, line by line.
-    async fn read_columns(
-        &self,
-        matrix: &Matrix,
-        sources: &[Arc<dyn ByteSource>],
-        layout: &Layout,
-    ) -> Result<Found> {
-        if self.equality == Equality::Values {
-            return Err(Error::Usage { what: UNKNOWN_VALUES.to_owned() });
-        }
-        let streams = if is_local(sources) { self.threads } else { self.connections };
-        let observer = self.observer.as_ref();
-        let digests = columns(sources, layout, streams.get(), observer).await?;
-        let (special, profile, placed, probe) = (None, None, Placed::default(), None);
-        let mut found = Found {
-            found: Grouping::of(digests),
-            special,
-            profile,
-            placed,
-            probe,
-            stored: false,
-            warning: None,
+    /// Reads a matrix whose tokens are columns, line by line.
+    async fn read_columns(&self, number: usize, layout: &Layout, measured: bool) -> Result<Found> {
+        let (matrix, sources) = &self.matrices[number];
+        let equality = self.equality;
+        let coding = match &matrix.numbers {
+            Numbers::Coded(coding) => Some(coding),
+            _ if equality == Equality::Values => {
+                return Err(Error::Usage { what: UNKNOWN_VALUES.to_owned() });
+            }
+            _ => None,
         };
-        kept::tell(&found.found, observer);
+        let copies = Copies::with_room(if self.profile { COPIES } else { 0 });
+        let wanted = coding
+            .filter(|_| measured || equality == Equality::Values)
+            .map(|coding| Wanted { coding, equality, copies: &copies });
+        let observer = self.observer.as_ref();
+        let (found, profile) = self.columns(sources, layout, observer).scan(wanted).await?;
+        let profile = profile.filter(|_| measured);
+        let placed = match &profile {
+            Some(profile) if self.profile => {
+                self.place_groups(number, &found, &copies, profile).await?
+            }
+            _ => Placed::default(),
+        };
+        let special = profile.as_ref().map(|profile| profile.special.clone());
+        special.iter().for_each(|special| special.tell(observer));
+        kept::tell(&found, observer);
+        let (probe, stored, warning) = (None, false, None);
+        let mut found = Found { found, special, profile, placed, probe, stored, warning };
         found.warning = self.keep_found(matrix, sources, &found).await;
         Ok(found)
+    }
+
+    fn columns<'a>(
+        &self,
+        sources: &'a [Arc<dyn ByteSource>],
+        layout: &'a Layout,
+        observer: &'a dyn Observer,
+    ) -> Columns<'a> {
+        let streams = if is_local(sources) { self.threads } else { self.connections };
+        Columns { sources, layout, streams: streams.get(), observer }
     }
 
     /// Reads the first bytes of every row, and those rows whole of which that does not say that they
@@ -646,8 +661,11 @@ impl Prepared {
         let mut vectors: Vec<Option<Bytes>> = largest.iter().map(|g| copies.take(g)).collect();
         let missing: Vec<usize> = (0..vectors.len()).filter(|&at| vectors[at].is_none()).collect();
         let again: Vec<u64> = missing.iter().map(|&at| largest[at].rows[0]).collect();
-        let plan = self.plan(matrix, sources);
-        let read = rows_again(sources, matrix, &plan, &again).await?;
+        let read = match turned(matrix) {
+            _ if again.is_empty() => Vec::new(),
+            Some(layout) => self.columns(sources, layout, &Silent).again(&again).await?,
+            None => rows_again(sources, matrix, &self.plan(matrix, sources), &again).await?,
+        };
         for (at, bytes) in missing.into_iter().zip(read) {
             vectors[at] = Some(bytes);
         }

@@ -23,7 +23,7 @@ use width::{State, Width};
 mod columns;
 mod width;
 
-pub use columns::{columns, segments};
+pub use columns::{Columns, Wanted, segments};
 
 /// The longest segment, one request each: from 8 MiB up a request costs nothing beside its bytes,
 /// and a shorter one serves memory and the tries that follow a break.

@@ -4,7 +4,7 @@
 //! quantised itself, and of sums with biases, the last bits may be rounded, the same for equal rows.
 
 use super::element::Elements;
-use crate::head::{Codes, Coding, Numbers, Run, Scales};
+use crate::head::{Codes, Coding, Groups, Numbers, Run, Scales};
 use std::ops::Range;
 
 /// Reads rows that are codes.
@@ -30,20 +30,30 @@ struct Reader {
     bytes: Range<usize>,
     elements: Elements,
     above: f64,
-    each: usize,
+    groups: Groups,
 }
 
 impl Reader {
     fn of(run: &Run) -> Option<Self> {
         let elements = Elements::of(&Numbers::Plain(run.dtype.clone()))?;
-        Some(Self { bytes: run.bytes.clone(), elements, above: run.above, each: run.each })
+        let (bytes, groups) = (run.bytes.clone(), run.groups.clone());
+        Some(Self { bytes, elements, above: run.above, groups })
     }
 
     /// Each column with its number.
     fn apply(&self, row: &[u8], columns: &mut [f64], put: impl Fn(&mut f64, f64)) {
         let numbers = self.elements.values(row.get(self.bytes.clone()).unwrap_or_default());
-        for (columns, number) in columns.chunks_mut(self.each).zip(numbers) {
-            columns.iter_mut().for_each(|column| put(column, number - self.above));
+        match &self.groups {
+            Groups::Each(each) => {
+                for (columns, number) in columns.chunks_mut(*each).zip(numbers) {
+                    columns.iter_mut().for_each(|column| put(column, number - self.above));
+                }
+            }
+            Groups::Listed(list) => {
+                for (column, &group) in columns.iter_mut().zip(list.iter()) {
+                    put(column, numbers[group as usize] - self.above);
+                }
+            }
         }
     }
 }

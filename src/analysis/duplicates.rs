@@ -39,12 +39,12 @@ pub struct Grouping {
 }
 
 impl Grouping {
-    /// The groups of rows by their digests.
-    pub fn of(digests: Vec<Digest>) -> Self {
-        let rows = digests.len() as u64;
-        let matrix_digest = Some(Digest::of_all(&digests));
-        let groups = groups(&digests, (0..rows as u32).collect());
-        Self { rows, groups, matrix_digest }
+    /// The groups of rows by the digests of their stored bytes, or by those of their values.
+    pub fn of(stored: &[Digest], values: Option<&[Digest]>) -> Self {
+        let keys = values.unwrap_or(stored);
+        let rows = (0..keys.len() as u32).filter(|&row| keys[row as usize] != Digest::UNSEEN);
+        let groups = groups(keys, rows.collect());
+        Self { rows: stored.len() as u64, groups, matrix_digest: Some(Digest::of_all(stored)) }
     }
 
     /// Rows inside groups.
@@ -88,7 +88,13 @@ impl Copies {
         group.rows.iter().find_map(|row| kept.rows.remove(row))
     }
 
-    fn keep(&self, first: u64, bytes: &[u8]) {
+    /// Bytes there is room for.
+    pub fn room(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).room
+    }
+
+    /// Keeps a copy of a row's bytes, if there is room.
+    pub fn keep(&self, first: u64, bytes: &[u8]) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if bytes.len() <= kept.room && !kept.rows.contains_key(&first) {
             kept.room -= bytes.len();

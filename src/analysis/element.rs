@@ -213,9 +213,15 @@ impl Elements {
     pub(super) fn values(&self, row: &[u8]) -> Vec<f64> {
         let columns = self.count(row.len());
         let mut values = Vec::with_capacity(columns.next_multiple_of(LANES));
-        self.eights(row, |eight| values.extend(eight));
-        values.truncate(columns);
+        self.read(row, &mut values);
         values
+    }
+
+    /// The same in the place of what is there.
+    pub(super) fn read(&self, row: &[u8], values: &mut Vec<f64>) {
+        values.clear();
+        self.eights(row, |eight| values.extend(eight));
+        values.truncate(self.count(row.len()));
     }
 }
 

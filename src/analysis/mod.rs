@@ -1,5 +1,6 @@
 //! Step 7: what is learnt from rows. One file, one analysis, one finding.
 
+mod columns;
 mod digest;
 mod duplicates;
 mod first;
@@ -12,6 +13,7 @@ mod spread;
 mod profile;
 mod geometry;
 
+pub use columns::{Gather, InColumns, Lines};
 pub use digest::{Digest, InStep};
 pub use duplicates::{Copies, Duplicates, Group, Grouping};
 pub use element::is_readable;

@@ -190,7 +190,8 @@ struct Store {
 }
 
 impl Special {
-    fn tell(&self, observer: &dyn Observer) {
+    /// Tells of rows that are zero or not finite.
+    pub(crate) fn tell(&self, observer: &dyn Observer) {
         self.zero.iter().for_each(|&row| observer.event(&Event::Zero { row }));
         // Of a row with both, the NaN is told.
         let infinite = self.infinite.iter().filter(|row| self.nan.binary_search(row).is_err());

@@ -2,7 +2,7 @@
 //!
 //! A row's numbers are its codes, less their zero points, times their scales, plus their biases, times
 //! one factor for all; the formulas are the schemes' own. Of a scheme with a choice that nothing
-//! written tells, and of columns in an order of their own, nothing is said.
+//! written tells nothing is said.
 
 use super::config::Quantisation;
 use super::layout::{
@@ -10,6 +10,7 @@ use super::layout::{
     MLX_MICROSCALING, MODELOPT, MXFP4, NVFP4, PACKED, Part, TORCHAO, is_inert, suffix,
 };
 use super::told::Told;
+use super::turned;
 use crate::checkpoint::{Block, Dtype};
 use std::ops::Range;
 use std::sync::Arc;
@@ -102,8 +103,45 @@ pub struct Run {
     pub dtype: Dtype,
     /// How much the stored number is above the one that counts.
     pub above: f64,
-    /// Columns of each; the last may have fewer.
-    pub each: usize,
+    /// The columns of each.
+    pub groups: Groups,
+}
+
+/// Which columns share a number.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Groups {
+    /// So many that follow one another; the last group may have fewer.
+    Each(usize),
+    /// Those of which the list says the same.
+    Listed(Arc<[u32]>),
+}
+
+impl Groups {
+    /// Groups that a list tells: each of so many columns is in one of so many groups, and each group has
+    /// some. Where one has none, what the list says is not meant: some files have one of nothing but zeros.
+    pub(super) fn listed(list: Vec<u32>, columns: usize, count: usize) -> Option<Self> {
+        let mut seen = vec![false; count];
+        for &group in &list {
+            *seen.get_mut(group as usize)? = true;
+        }
+        (list.len() == columns && seen.iter().all(|&seen| seen)).then(|| Self::Listed(list.into()))
+    }
+
+    /// The group of a column.
+    pub fn of(&self, column: usize) -> usize {
+        match self {
+            Self::Each(each) => column / each,
+            Self::Listed(list) => list.get(column).map_or(usize::MAX, |&group| group as usize),
+        }
+    }
+
+    /// How many groups so many columns have.
+    fn count(&self, columns: usize) -> usize {
+        match self {
+            Self::Each(each) => columns.div_ceil(*each),
+            Self::Listed(list) => list.iter().max().map_or(0, |&last| last as usize + 1),
+        }
+    }
 }
 
 /// Scales of codes.
@@ -138,7 +176,8 @@ impl Placed<'_> {
         let bits = usize::try_from(dtype.bits()?).ok()?;
         // What is narrower than a byte is never a scale, and whole columns are never without one.
         let fits = each > 0 && bits.is_multiple_of(8) && self.bytes.len().is_multiple_of(bits / 8);
-        fits.then(|| Run { bytes: self.bytes.clone(), dtype, above: 0.0, each })
+        let groups = Groups::Each(each);
+        fits.then(|| Run { bytes: self.bytes.clone(), dtype, above: 0.0, groups })
     }
 
     /// The same, its columns shared out evenly, or in groups of the size that is configured.
@@ -152,14 +191,39 @@ impl Placed<'_> {
         };
         self.run(dtype, each)
     }
+
+    /// The same, of groups that may be listed.
+    fn grouped(
+        &self,
+        dtype: Dtype,
+        columns: usize,
+        group: Option<usize>,
+        list: Option<&[u32]>,
+    ) -> Option<Run> {
+        let size = usize::try_from(dtype.bits()? / 8).ok()?;
+        match list {
+            Some(list) if self.bytes.len() > size => {
+                let count = self.bytes.len().checked_div(size)?;
+                let groups = Groups::listed(list.to_vec(), columns, count)?;
+                Some(Run { groups, ..self.run(dtype, 1)? })
+            }
+            _ => self.even(dtype, columns, group),
+        }
+    }
 }
 
 /// What the rows of a layout stand for; `told` are the contents of the module's small tensors.
 pub(super) fn coding(layout: &Layout, config: &Quantisation, told: &Told) -> Option<Coding> {
-    // Columns in groups of their own order.
-    if layout.left_out.iter().any(|name| name.ends_with("g_idx")) {
-        return None;
+    if !layout.turned.is_empty() {
+        return turned::coding(layout, config, told);
     }
+    // Columns in groups of their own order.
+    let ordered = layout.left_out.iter().any(|name| name.ends_with("g_idx"));
+    let list = match ordered {
+        true if layout.scheme == PACKED => Some(told.groups()?),
+        true => return None,
+        false => None,
+    };
     // What is one number for all rows has a place in the formula, or a meaning that is not known.
     let factor = match layout.scheme {
         NVFP4 => ".weight_global_scale",
@@ -210,7 +274,8 @@ pub(super) fn coding(layout: &Layout, config: &Quantisation, told: &Told) -> Opt
         Some(Coding { scales: Some(Scales::Plain(scales)), factor, ..whole })
     };
     let group = config.group_size.and_then(|size| usize::try_from(size).ok());
-    let even = |placed: Option<&Placed<'_>>| placed?.even(of(placed?), columns, group);
+    let even =
+        |placed: Option<&Placed<'_>>| placed?.grouped(of(placed?), columns, group, list.as_deref());
     let coding = match layout.scheme {
         MLX_AFFINE => Coding {
             scales: Some(Scales::Plain(even(scales)?)),
@@ -240,7 +305,10 @@ pub(super) fn coding(layout: &Layout, config: &Quantisation, told: &Told) -> Opt
                 Some(zeros) if zeros.part.share.is_own() => Some(even(Some(zeros))?),
                 Some(zeros) => {
                     let above = f64::from(below);
-                    Some(Run { above, ..zeros.even(Dtype::U8, columns, group)? })
+                    Some(Run {
+                        above,
+                        ..zeros.grouped(Dtype::U8, columns, group, list.as_deref())?
+                    })
                 }
                 None => None,
             };
@@ -289,7 +357,7 @@ pub(super) fn coding(layout: &Layout, config: &Quantisation, told: &Told) -> Opt
 
 impl Coding {
     /// Whether there is a code, a scale and all else for each column, and nothing beyond.
-    fn is_whole(&self) -> bool {
+    pub(super) fn is_whole(&self) -> bool {
         let bits = match &self.codes {
             Codes::Elements(dtype) => dtype.bits().unwrap_or(0) as usize,
             Codes::Whole { bits, .. } => *bits as usize,
@@ -301,7 +369,7 @@ impl Coding {
         };
         let enough = |run: &Run| {
             let size = run.dtype.bits().unwrap_or(0) as usize / 8;
-            size > 0 && run.bytes.len() == self.columns.div_ceil(run.each) * size
+            size > 0 && run.bytes.len() == run.groups.count(self.columns) * size
         };
         // The last word of whole numbers may have room for more.
         let room = if matches!(self.codes, Codes::Whole { .. }) { 32 } else { 8 };

@@ -211,7 +211,9 @@ impl Config {
             block_rows: block.and_then(|block| block.get(0)?.as_u64()),
             block_columns: block.and_then(|block| block.get(1)?.as_u64()),
             mode: own.and_then(|own| text(own, "mode")).or_else(|| text(all, "mode")),
-            version: text(all, "checkpoint_format").or_else(|| text(all, "version")),
+            version: ["checkpoint_format", "format", "version"]
+                .iter()
+                .find_map(|key| text(all, key)),
         }
     }
 }

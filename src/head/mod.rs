@@ -17,7 +17,7 @@ mod told;
 mod turned;
 
 pub use candidates::{Considered, Names, Role};
-pub use coding::{Codes, Coding, Numbers, Run, Scales};
+pub use coding::{Codes, Coding, Groups, Numbers, Run, Scales};
 pub use config::{Config, MAX_CONFIG, Quantisation, TieFlag};
 pub use layout::{Layout, Part};
 pub use locate::{Located, locate};

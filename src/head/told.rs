@@ -24,12 +24,13 @@ pub(super) struct QuantState {
 const STATE: &str = ".quant_state.bitsandbytes__";
 
 impl Told {
-    /// The longest tensor that is read.
-    pub const MAX: u64 = 64 << 10;
+    /// The longest tensor that is read: the groups of 65,536 inputs.
+    pub const MAX: u64 = 256 << 10;
 
     /// Whether a tensor of that name has to be read.
     pub fn wants(name: &str) -> bool {
-        const NAMES: [&str; 5] = [
+        const NAMES: [&str; 6] = [
+            "g_idx",
             ".weight_shape",
             ".weight_global_scale",
             ".weight_scale_2",
@@ -69,6 +70,16 @@ impl Told {
             [number] => Some(number),
             _ => None,
         }
+    }
+
+    /// The group of each input; `None` where it is not told or is no group's number.
+    pub(super) fn groups(&self) -> Option<Vec<u32>> {
+        let (_, dtype, bytes) = self.tensors.iter().find(|(name, ..)| name.ends_with("g_idx"))?;
+        if *dtype != Dtype::I32 {
+            return None;
+        }
+        let groups = bytes.as_chunks().0.iter().map(|&group| i32::from_le_bytes(group));
+        groups.map(|group| u32::try_from(group).ok()).collect()
     }
 
     /// Rows and columns, as compressed-tensors writes them beside packed codes.

@@ -5,11 +5,16 @@
 //! [GPTQModel](https://github.com/ModelCloud/GPTQModel) and [AutoAWQ](https://github.com/casper-hansen/AutoAWQ)
 //! pack them.
 
+use super::coding::{Codes, Coding, Groups, Run, Scales};
 use super::config::Quantisation;
-use super::layout::{Layout, part, suffix};
+use super::layout::{Layout, Part, part, suffix};
+use super::told::Told;
 use crate::checkpoint::{Dtype, TensorRecord};
 use crate::quote;
 use crate::source::Share;
+
+const GPTQ: &str = "GPTQ";
+const AWQ: &str = "AWQ";
 
 /// How a line holds a part of every token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +46,14 @@ impl Packing {
             Self::Down { bits } => tokens * 4 * u64::from(words(bits)),
             Self::Across { bits, .. } => (tokens * u64::from(bits)).div_ceil(32) * 4,
             Self::Plain { size } => tokens * size as u64,
+        }
+    }
+
+    /// The largest code; nothing where there are none.
+    pub fn largest(self) -> Option<u8> {
+        match self {
+            Self::Down { bits } | Self::Across { bits, .. } => Some(u8::MAX >> (8 - bits)),
+            Self::Plain { .. } => None,
         }
     }
 
@@ -84,11 +97,42 @@ impl Packing {
                 let bit = place * bits as usize;
                 let byte = |at: usize| u32::from(line.get(at).copied().unwrap_or(0));
                 let codes = (byte(bit / 8) | byte(bit / 8 + 1) << 8) >> (bit % 8);
-                out.fill((codes & ((1 << bits) - 1)) as u8);
+                // A line has one of each; to fill what is one byte long would be a call.
+                if let Some(out) = out.first_mut() {
+                    *out = (codes & ((1 << bits) - 1)) as u8;
+                }
             }
             Self::Plain { size } => {
                 let element = line.get(token * size..).unwrap_or_default();
                 out.iter_mut().zip(element).for_each(|(out, &byte)| *out = byte);
+            }
+        }
+    }
+}
+
+impl Packing {
+    /// Writes the codes that a line adds to all tokens, so many to each: those of the first input, then
+    /// those of the next.
+    pub fn spread(self, line: &[u8], tokens: usize, count: usize, codes: &mut [u8]) {
+        let inputs = codes.chunks_exact_mut(tokens.max(1)).take(count);
+        match self {
+            Self::Down { bits } if words(bits) == 1 => {
+                let (words, mask) = (line.as_chunks().0, (1 << bits) - 1);
+                for (shift, codes) in (0..).step_by(bits as usize).zip(inputs) {
+                    for (code, &word) in codes.iter_mut().zip(words) {
+                        *code = (u32::from_le_bytes(word) >> shift & mask) as u8;
+                    }
+                }
+            }
+            _ => {
+                let mut of_token = [0; 32];
+                let of_token = &mut of_token[..count];
+                for token in 0..tokens {
+                    self.put(line, token, tokens, of_token);
+                    for (input, &code) in of_token.iter().enumerate() {
+                        codes[input * tokens + token] = code;
+                    }
+                }
             }
         }
     }
@@ -162,12 +206,12 @@ pub(super) fn turned(
         {
             return odd(codes, inputs, tokens);
         }
-        ("GPTQ", packing, inputs)
+        (GPTQ, packing, inputs)
     } else if bits == 4 && across.line_bytes(tokens) == wide * 4 && method != Some("gptq") {
         if !matches!(format.map(str::to_ascii_lowercase).as_deref(), None | Some("gemm")) {
             return Err(format!("it is packed by AWQ in the version {}", said(format)));
         }
-        ("AWQ", across, lines)
+        (AWQ, across, lines)
     } else {
         return Err(format!(
             "it is packed by {}, and its codes {:?} are of no such shape for {tokens} tokens of {bits} bits",
@@ -183,7 +227,7 @@ pub(super) fn turned(
     let mut parts = vec![own(codes, inputs), own(scales, groups * size as u64)];
     let mut packings = vec![packing, Packing::Plain { size }];
     if let Some(zeros) = zeros {
-        let packing = Packing::Across { bits, mixed: scheme == "AWQ" };
+        let packing = Packing::Across { bits, mixed: scheme == AWQ };
         let [lines, words] = sides(zeros)?;
         if lines != groups || words * 4 != packing.line_bytes(tokens) || zeros.dtype != Dtype::I32 {
             return odd(zeros, inputs, tokens);
@@ -203,6 +247,52 @@ pub(super) fn turned(
         }
     }
     Ok(Layout { scheme, rows: tokens, columns: inputs, parts, left_out, turned: packings })
+}
+
+/// What a token's codes, scales and zero points stand for; nothing where it is not certain.
+///
+/// A number is a code less its zero point, times its scale. GPTQ's first format keeps zero points less
+/// one, as
+/// [AutoGPTQ](https://github.com/AutoGPTQ/AutoGPTQ/pull/640) found to be a mistake when there were
+/// others; the second, which came with the word that tells them apart, as they are.
+pub(super) fn coding(layout: &Layout, config: &Quantisation, told: &Told) -> Option<Coding> {
+    // Without zero points nothing says what they would be.
+    let [codes, scales, zeros] = layout.parts.as_slice() else { return None };
+    let (method, format) = (config.method.as_deref(), config.version.as_deref());
+    let above = match (layout.scheme, method, format) {
+        (AWQ, ..) | (GPTQ, _, Some("gptq_v2")) => 0.0,
+        (GPTQ, _, Some("gptq")) | (GPTQ, Some("gptq"), None) => -1.0,
+        _ => return None,
+    };
+    let width = |part: &Part| usize::try_from(part.share.width()).ok();
+    let (columns, count) = (width(codes)?, width(zeros)?);
+    let groups = match told.groups() {
+        Some(list) => Groups::listed(list, columns, count)?,
+        None if layout.left_out.is_empty() => Groups::Each(even(columns, count, config)?),
+        None => return None,
+    };
+    let (scales_end, end) = (columns + width(scales)?, columns + width(scales)? + count);
+    let run = |bytes, dtype, above| Run { bytes, dtype, above, groups: groups.clone() };
+    let coding = Coding {
+        columns,
+        row_bytes: end,
+        bytes: 0..columns,
+        codes: Codes::Elements(Dtype::U8),
+        zeros: Some(run(scales_end..end, Dtype::U8, above)),
+        scales: Some(Scales::Plain(run(columns..scales_end, scales.dtype.clone(), 0.0))),
+        biases: None,
+        factor: 1.0,
+    };
+    coding.is_whole().then_some(coding)
+}
+
+/// Inputs of each of so many groups.
+fn even(columns: usize, count: usize, config: &Quantisation) -> Option<usize> {
+    let told = config.group_size.and_then(|size| usize::try_from(size).ok());
+    match told.filter(|_| count > 1) {
+        Some(each) => (each > 0 && columns.div_ceil(each) == count).then_some(each),
+        None => columns.checked_div(count).filter(|each| each * count == columns),
+    }
 }
 
 fn sides(record: &TensorRecord) -> Result<[u64; 2], String> {
