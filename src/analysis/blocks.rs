@@ -1,10 +1,10 @@
 //! The numbers of ggml's blocks: codes of a few bits with the scales that stand beside them.
 //!
 //! As `ggml-quants.c` of [llama.cpp](https://github.com/ggml-org/llama.cpp) has it, computed in `f64`. Of
-//! the types whose codes are places in large grids (IQ1, IQ2, IQ3), and of those that no file keeps a matrix
-//! in, the numbers are not known here.
+//! the types that no file keeps a matrix in, the numbers are not known here.
 
 use super::element::{half, power_of_two};
+use super::grids;
 use crate::checkpoint::Block;
 
 /// Reads rows of one type's blocks.
@@ -24,11 +24,20 @@ impl Blocks {
             "Q5_0" => |b: &[u8], to: &mut [f64]| fives(b, 2, to, d(b), -16.0 * d(b)),
             "Q5_1" => |b: &[u8], to: &mut [f64]| fives(b, 4, to, d(b), d(&b[2..])),
             "Q8_0" => q8_0,
+            "Q1_0" => |b: &[u8], to: &mut [f64]| packed::<1>(&b[2..], to, d(b), |q| 2.0 * q - 1.0),
+            "Q2_0" => |b: &[u8], to: &mut [f64]| packed::<2>(&b[2..], to, d(b), |q| q - 1.0),
             "Q2_K" => q2_k,
             "Q3_K" => q3_k,
             "Q4_K" => |b: &[u8], to: &mut [f64]| fours_and_fives(b, None, &b[16..], to),
             "Q5_K" => |b: &[u8], to: &mut [f64]| fours_and_fives(b, Some(&b[16..48]), &b[48..], to),
             "Q6_K" => q6_k,
+            "IQ1_S" => grids::iq1_s,
+            "IQ1_M" => grids::iq1_m,
+            "IQ2_XXS" => grids::iq2_xxs,
+            "IQ2_XS" => grids::iq2_xs,
+            "IQ2_S" => grids::iq2_s,
+            "IQ3_XXS" => grids::iq3_xxs,
+            "IQ3_S" => grids::iq3_s,
             "IQ4_NL" => |b: &[u8], to: &mut [f64]| nibbles(&b[2..], to, d(b), 0.0, uneven),
             "IQ4_XS" => iq4_xs,
             "TQ1_0" => tq1_0,
@@ -57,7 +66,7 @@ impl Blocks {
 }
 
 /// The f16 that the bytes begin with.
-fn d(bytes: &[u8]) -> f64 {
+pub(super) fn d(bytes: &[u8]) -> f64 {
     half(u16::from_le_bytes([bytes[0], bytes[1]]))
 }
 
@@ -70,7 +79,15 @@ fn nibbles(codes: &[u8], to: &mut [f64], scale: f64, bias: f64, value: fn(f64) -
     }
 }
 
-/// The same with a fifth bit each, in 32 bits from `at` on.
+/// Codes of so many bits, the first in the lowest.
+fn packed<const BITS: usize>(codes: &[u8], to: &mut [f64], scale: f64, value: fn(f64) -> f64) {
+    for (at, to) in to.iter_mut().enumerate() {
+        let bit = at * BITS;
+        *to = value(f64::from(codes[bit / 8] >> (bit % 8) & ((1 << BITS) - 1))) * scale;
+    }
+}
+
+/// Codes of four bits with a fifth bit each, in 32 bits from `at` on.
 fn fives(block: &[u8], at: usize, to: &mut [f64], scale: f64, bias: f64) {
     let fifth = u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
     for (place, value) in to.iter_mut().enumerate() {
@@ -209,5 +226,50 @@ fn nvfp4(block: &[u8], to: &mut [f64]) {
             _ => (8.0 + fraction) * power_of_two(exponent - 10),
         };
         nibbles(&block[4 + own * 8..][..8], values, scale, 0.0, e2m1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Dtype;
+    use serde_json::Value;
+
+    /// Every number of a row of any bytes, as llama.cpp's own Python package has it in single precision, and
+    /// GPTQModel where that does not.
+    #[test]
+    fn numbers_are_those_that_the_format_says() {
+        let rows: Value =
+            serde_json::from_str(include_str!("../../fixtures/gguf/values.json")).unwrap();
+        let rows = rows.as_object().unwrap();
+        assert!(rows.len() >= 25, "{}", rows.len());
+        for (name, expected) in rows {
+            let block = (0..64).find_map(|code| match Dtype::of_ggml(code) {
+                Dtype::Block(block) if block.name == name => Some(block),
+                _ => None,
+            });
+            let blocks = Blocks::of(block.unwrap()).unwrap();
+            let row: Vec<u8> = expected["row"]
+                .as_str()
+                .unwrap()
+                .as_bytes()
+                .chunks(2)
+                .map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap())
+                .collect();
+            let expected: Vec<f64> = expected["values"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|v| v.as_f64().unwrap())
+                .collect();
+            let found = blocks.values(&row);
+            assert_eq!(found.len(), expected.len(), "{name}");
+            // Sums with minima are rounded.
+            let largest = expected.iter().fold(0.0, |largest: f64, value| value.abs().max(largest));
+            for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                let close = (found - expected).abs() <= 6e-5 * expected.abs() + 1e-6 * largest;
+                assert!(close, "{name}: number {at} is {found}, not {expected}");
+            }
+        }
     }
 }

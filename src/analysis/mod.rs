@@ -8,6 +8,7 @@ mod equality;
 mod probe;
 mod element;
 mod blocks;
+mod grids;
 mod coded;
 mod spread;
 mod profile;

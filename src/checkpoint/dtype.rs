@@ -46,7 +46,7 @@ pub struct Block {
 }
 
 /// The types of ggml that have blocks, by their numbers in GGUF files (`ggml.h`).
-const BLOCKS: [(u32, Block); 26] = [
+const BLOCKS: [(u32, Block); 27] = [
     (2, Block { name: "Q4_0", elements: 32, bytes: 18 }),
     (3, Block { name: "Q4_1", elements: 32, bytes: 20 }),
     (6, Block { name: "Q5_0", elements: 32, bytes: 22 }),
@@ -73,7 +73,11 @@ const BLOCKS: [(u32, Block); 26] = [
     (39, Block { name: "MXFP4", elements: 32, bytes: 17 }),
     (40, Block { name: "NVFP4", elements: 64, bytes: 36 }),
     (41, Block { name: "Q1_0", elements: 128, bytes: 18 }),
+    (42, Block { name: "Q2_0", elements: 64, bytes: 18 }),
 ];
+
+/// The type that PrismML's branch of llama.cpp had under that number before: of twice the length.
+const WIDE: (u32, Block) = (42, Block { name: "Q2_0", elements: 128, bytes: 34 });
 
 /// Every defined type: its name in a header, and its size in bits.
 const TABLE: [(Dtype, &str, u64); 22] = [
@@ -106,6 +110,12 @@ impl Dtype {
     pub fn parse(name: &str) -> Self {
         let known = TABLE.iter().find(|(_, known, _)| *known == name);
         known.map_or_else(|| Self::Unknown(name.to_owned()), |(dtype, ..)| dtype.clone())
+    }
+
+    /// The same as the branch has it whose files cannot be told by anything but their lengths; `None`
+    /// where it is no other.
+    pub(super) fn of_ggml_branch(number: u32) -> Option<Self> {
+        (number == WIDE.0).then_some(Self::Block(WIDE.1))
     }
 
     /// The type of that number in a GGUF file; unknown ones are kept.

@@ -147,16 +147,23 @@ impl<'a> Header<'a> {
                 _ => {}
             }
         }
-        let mut records = Vec::new();
-        for _ in 0..tensors {
-            records.push(self.tensor()?);
+        let first = self.at;
+        let mut read = |of: fn(u32) -> Dtype| {
+            self.at = first;
+            let records = (0..tensors).map(|_| self.tensor(of)).collect::<Read<_>>()?;
+            let start = (self.at as u64).next_multiple_of(alignment);
+            place(records, start, alignment, self.size).map_err(Stop::Wrong)
+        };
+        // One number stands for two types, of which one alone has the lengths that the places tell.
+        let in_branch = |number| Dtype::of_ggml_branch(number).unwrap_or(Dtype::of_ggml(number));
+        match read(Dtype::of_ggml) {
+            Err(Stop::Wrong(why)) => read(in_branch).map_err(|_| Stop::Wrong(why)),
+            found => found,
         }
-        let start = (self.at as u64).next_multiple_of(alignment);
-        place(records, start, alignment, self.size).map_err(Stop::Wrong)
     }
 
     /// A tensor, its place counted from where data begins.
-    fn tensor(&mut self) -> Read<TensorRecord> {
+    fn tensor(&mut self, of: fn(u32) -> Dtype) -> Read<TensorRecord> {
         let name = self.text()?;
         let name = match std::str::from_utf8(name) {
             Ok(name) if !name.is_empty() => name.to_owned(),
@@ -173,7 +180,7 @@ impl<'a> Header<'a> {
         }
         let number = self.u32()?;
         let offset = self.u64()?;
-        let dtype = Dtype::of_ggml(number);
+        let dtype = of(number);
         let elements = shape[1..].iter().try_fold(1u64, |n, &side| n.checked_mul(side));
         let bytes = match dtype.bytes_of(shape[0]) {
             // Of a type that is unknown the length is, too.

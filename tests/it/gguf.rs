@@ -228,3 +228,53 @@ fn damaged_files_are_refused_and_never_read_beyond_their_ends() {
     refused(&run(&with(16, &u64::MAX.to_le_bytes())), "metadata");
     refused(&run(&with(24, &u64::MAX.to_le_bytes())), "past its end");
 }
+
+/// A GGUF file of 32 rows of 128 numbers of two bits, and a tensor behind them; blocks are of so many.
+fn of_two_bits(elements: usize) -> Vec<u8> {
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+    let row = 128 / elements * (2 + elements / 4);
+    let matrix = (32 * row).next_multiple_of(32);
+    let mut file = [&b"GGUF\x03\0\0\0"[..], &2u64.to_le_bytes(), &0u64.to_le_bytes()].concat();
+    file.extend([text("token_embd.weight"), 2u32.to_le_bytes().to_vec()].concat());
+    file.extend([128u64, 32].map(u64::to_le_bytes).concat());
+    file.extend([&42u32.to_le_bytes()[..], &0u64.to_le_bytes()].concat());
+    file.extend([text("output_norm.weight"), 1u32.to_le_bytes().to_vec()].concat());
+    file.extend([&8u64.to_le_bytes()[..], &0u32.to_le_bytes()].concat());
+    file.extend((matrix as u64).to_le_bytes());
+    file.resize(file.len().next_multiple_of(32), 0);
+    for row in (0..32u8).map(|row| if row == 2 { 0 } else { row }) {
+        for _ in 0..128 / elements {
+            // A scale of one.
+            file.extend([0, 0x3c]);
+            file.extend(vec![row; elements / 4]);
+        }
+    }
+    file.resize(file.len().next_multiple_of(32) + 32, 0);
+    file
+}
+
+#[test]
+fn one_number_for_two_types_is_told_by_the_lengths() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    let local = path.to_str().unwrap();
+    let world = World::new(StandIn::builder());
+    for (elements, row_bytes) in [(64, 36), (128, 34)] {
+        std::fs::write(&path, of_two_bits(elements)).unwrap();
+        let report = world.scan(&[local, "--equality", "values", "--profile"]);
+        assert_eq!(report["matrix"]["dtype"], "Q2_0");
+        assert_eq!(report["matrix"]["row_bytes"], row_bytes);
+        assert_eq!(report["duplicates"]["groups"][0]["rows"], json!([0, 2]));
+        // Of 0 all codes are 0, of 1 the first of four is 1, of 3 it is 3; and less one they are numbers.
+        let norms = report["profile"]["row_norms"].as_array().unwrap();
+        for (norm, squares) in norms.iter().zip([128.0, 96.0, 128.0, 224.0]) {
+            assert!((norm.as_f64().unwrap() - f64::sqrt(squares)).abs() < 1e-12, "{norms:?}");
+        }
+    }
+    // Neither has that length.
+    let mut odd = of_two_bits(64);
+    let at = odd.windows(4).position(|four| four == 42u32.to_le_bytes()).unwrap();
+    odd[at - 8..at].copy_from_slice(&9u64.to_le_bytes());
+    std::fs::write(&path, odd).unwrap();
+    refused(&world.run(&[local]), "where the one before ends");
+}
