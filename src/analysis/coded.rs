@@ -12,12 +12,21 @@ pub(super) struct Coder {
     columns: usize,
     bytes: Range<usize>,
     codes: Elements,
-    /// Whether of the two codes of a byte the first is in the highest bits.
-    swapped: bool,
+    order: Order,
     zeros: Option<Reader>,
     scales: Option<Factors>,
     biases: Option<Reader>,
     factor: f64,
+}
+
+/// How codes lie in their bytes.
+enum Order {
+    /// One behind the other, the first in the lowest bits.
+    Dense,
+    /// So that of the two of a byte the first is in the highest bits.
+    Swapped,
+    /// As many in a word as have room, each of so many bits.
+    InWords(u32),
 }
 
 enum Factors {
@@ -66,6 +75,10 @@ impl Coder {
             Codes::Whole { bits, below } => {
                 Elements::of_codes(*bits, |code| f64::from(i32::from(code) - below))
             }
+            // They are bytes by then.
+            Codes::InWords { below, .. } => {
+                Elements::of_codes(8, |code| f64::from(i32::from(code) - below))
+            }
             Codes::Table(table) => {
                 Elements::of_codes(4, |code| table.get(usize::from(code)).copied().unwrap_or(0.0))
             }
@@ -89,7 +102,11 @@ impl Coder {
             columns: coding.columns,
             bytes: coding.bytes.clone(),
             codes,
-            swapped: matches!(coding.codes, Codes::Table(_)),
+            order: match coding.codes {
+                Codes::Table(_) => Order::Swapped,
+                Codes::InWords { bits, .. } => Order::InWords(bits),
+                Codes::Elements(_) | Codes::Whole { .. } => Order::Dense,
+            },
             zeros: reader(&coding.zeros)?,
             scales,
             biases: reader(&coding.biases)?,
@@ -103,12 +120,20 @@ impl Coder {
 
     pub(super) fn values(&self, row: &[u8]) -> Vec<f64> {
         let codes = row.get(self.bytes.clone()).unwrap_or_default();
-        let mut values = match self.swapped {
-            true => {
+        let mut values = match self.order {
+            Order::Dense => self.codes.values(codes),
+            Order::Swapped => {
                 let swapped: Vec<u8> = codes.iter().map(|byte| byte.rotate_left(4)).collect();
                 self.codes.values(&swapped)
             }
-            false => self.codes.values(codes),
+            Order::InWords(bits) => {
+                let in_word = |word: &[u8; 4]| {
+                    let (word, mask) = (u32::from_le_bytes(*word), (1 << bits) - 1);
+                    (0..32 / bits).map(move |code| (word >> (code * bits) & mask) as u8)
+                };
+                self.codes
+                    .values(&codes.as_chunks().0.iter().flat_map(in_word).collect::<Vec<u8>>())
+            }
         };
         // The last word may have room for more.
         values.truncate(self.columns);

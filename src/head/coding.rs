@@ -90,6 +90,13 @@ pub enum Codes {
         /// The number that the code 0 is below zero.
         below: i32,
     },
+    /// The same, as many in each word of 32 bits as have room in it.
+    InWords {
+        /// At most eight.
+        bits: u32,
+        /// The number that the code 0 is below zero.
+        below: i32,
+    },
     /// Places in a table, two a byte, the first in the highest bits.
     Table(Vec<f64>),
 }
@@ -297,9 +304,9 @@ pub(super) fn coding(layout: &Layout, config: &Quantisation, told: &Told) -> Opt
         MODELOPT if is(Some(codes), Dtype::U8) && is(scales, Dtype::F8E4M3) => {
             fp4(16, Dtype::F8E4M3, told.number(factor)?)?
         }
-        // Other widths are packed in words of their own by some releases, and without gaps by others.
-        PACKED if bits.is_some_and(u32::is_power_of_two) => {
+        PACKED => {
             let below = 1 << (bits? - 1);
+            let codes = packed(bits?, below, columns, codes.bytes.len())?;
             let zeros = match zeros {
                 // Fields, like codes: above what they stand for, by as much.
                 Some(zeros) if zeros.part.share.is_own() => Some(even(Some(zeros))?),
@@ -313,7 +320,7 @@ pub(super) fn coding(layout: &Layout, config: &Quantisation, told: &Told) -> Opt
                 None => None,
             };
             let scales = Some(Scales::Plain(even(scales)?));
-            Coding { zeros, scales, ..whole(Codes::Whole { bits: bits?, below }) }
+            Coding { zeros, scales, ..whole(codes) }
         }
         COMPRESSED_TENSORS | MODELOPT | FINE_GRAINED | TORCHAO => {
             let dtype = of(codes);
@@ -355,13 +362,28 @@ pub(super) fn coding(layout: &Layout, config: &Quantisation, told: &Told) -> Opt
     (known == others.len() && coding.is_whole()).then_some(coding)
 }
 
+/// How so many bytes hold so many codes: compressed-tensors 0.12 has as many in a word as it has room for, in
+/// 0.20 they lie one behind the other. Of some widths that is the same, of others the number of words tells.
+fn packed(bits: u32, below: i32, columns: usize, bytes: usize) -> Option<Codes> {
+    let dense = (columns * bits as usize).div_ceil(32) * 4 == bytes;
+    let in_words = columns.div_ceil(32 / bits as usize) * 4 == bytes;
+    match (dense, in_words) {
+        (true, false) => Some(Codes::Whole { bits, below }),
+        (true, true) if bits.is_power_of_two() => Some(Codes::Whole { bits, below }),
+        (false, true) => Some(Codes::InWords { bits, below }),
+        _ => None,
+    }
+}
+
 impl Coding {
     /// Whether there is a code, a scale and all else for each column, and nothing beyond.
     pub(super) fn is_whole(&self) -> bool {
-        let bits = match &self.codes {
-            Codes::Elements(dtype) => dtype.bits().unwrap_or(0) as usize,
-            Codes::Whole { bits, .. } => *bits as usize,
-            Codes::Table(_) => 4,
+        // The last word of whole numbers may have room for more.
+        let (bits, room) = match &self.codes {
+            Codes::Elements(dtype) => (dtype.bits().unwrap_or(0) as usize, 8),
+            Codes::Whole { bits, .. } => (*bits as usize, 32),
+            Codes::InWords { bits, .. } => (*bits as usize, usize::MAX),
+            Codes::Table(_) => (4, 8),
         };
         let is_float = |run: &Run| {
             use Dtype::{Bf16, F8E4M3, F8E8M0, F16, F32};
@@ -371,8 +393,6 @@ impl Coding {
             let size = run.dtype.bits().unwrap_or(0) as usize / 8;
             size > 0 && run.bytes.len() == run.groups.count(self.columns) * size
         };
-        // The last word of whole numbers may have room for more.
-        let room = if matches!(self.codes, Codes::Whole { .. }) { 32 } else { 8 };
         let left =
             self.columns.checked_mul(bits).and_then(|all| (self.bytes.len() * 8).checked_sub(all));
         let scales = match &self.scales {
