@@ -223,10 +223,14 @@ fn held(other: &TensorRecord) -> Result<(), String> {
 fn fields(zeros: &TensorRecord, rows: u64, bits: Option<u64>) -> Result<Share, String> {
     let [words, count] = zeros.shape[..] else { return Err(odd(zeros, rows)) };
     held(zeros)?;
-    match bits {
-        Some(bits @ (1 | 2 | 4 | 8)) if rows.div_ceil(32 / bits) == words => {
-            Ok(Share::Fields { bits, count })
+    let Some(bits) = bits else { return Err(odd(zeros, rows)) };
+    let dense = rows.checked_mul(bits).map(|bits| bits.div_ceil(32)) == Some(words);
+    // Where both fit, they are the same, or the rows are so few that nothing tells which it is.
+    match (dense, rows.div_ceil(32 / bits) == words) {
+        (true, other) if !other || bits.is_power_of_two() => {
+            Ok(Share::Fields { bits, count, dense: true })
         }
+        (false, true) => Ok(Share::Fields { bits, count, dense: false }),
         _ => Err(odd(zeros, rows)),
     }
 }
@@ -405,12 +409,21 @@ mod tests {
         let found = with(38, Some(4)).unwrap().unwrap();
         assert_eq!(
             (found.columns, found.parts[2].share),
-            (128, Share::Fields { bits: 4, count: 4 })
+            (128, Share::Fields { bits: 4, count: 4, dense: true })
         );
         // The groups tell what the configuration does not.
         assert!(
             with(38, None).is_err() && with(37, Some(4)).is_err() && with(38, Some(3)).is_err()
         );
+        // Of three bits ten fit into a word, or 32 into three.
+        let of_three = |words: u64, columns_in_words: u64| {
+            let codes = record("h.weight_packed", Dtype::I32, &[300, columns_in_words]);
+            let others = [record("h.weight_zero_point", Dtype::I32, &[words, 4])];
+            let config = Quantisation { bits: Some(3), ..Quantisation::default() };
+            of(codes, &others, config).unwrap().unwrap().parts[1].share
+        };
+        assert_eq!(of_three(29, 12), Share::Fields { bits: 3, count: 4, dense: true });
+        assert_eq!(of_three(30, 12), Share::Fields { bits: 3, count: 4, dense: false });
     }
 
     #[test]

@@ -43,6 +43,9 @@ pub enum Share {
         bits: u64,
         /// Words of a block.
         count: u64,
+        /// Whether they lie one behind the other, across the ends of words; else as many in a word as have
+        /// room.
+        dense: bool,
     },
 }
 
@@ -73,13 +76,18 @@ impl Share {
             Self::Elements { width, count, share } => {
                 (0..count).for_each(|i| take((row * count + i) / share, width));
             }
-            Self::Fields { bits, count } => {
-                let (per, mask) = (32 / bits, (1u32 << bits) - 1);
-                let first = (row / per * count) as usize;
-                let words = all.chunks_exact(4).skip(first).take(count as usize);
-                out.extend(words.map(|word| {
-                    let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
-                    (word >> (row % per * bits) & mask) as u8
+            Self::Fields { bits, count, dense } => {
+                let per = 32 / bits;
+                let bit = if dense { row * bits } else { row / per * 32 + row % per * bits };
+                let words = all.as_chunks::<4>().0;
+                let word = |at: u64| {
+                    words.get(at as usize).map(|&word| u64::from(u32::from_le_bytes(word)))
+                };
+                // A field may go on in the word that lies below, a line of words further.
+                let first = bit / 32 * count;
+                out.extend((first..first + count).map_while(|at| {
+                    let both = word(at)? | word(at + count).unwrap_or(0) << 32;
+                    Some((both >> (bit % 32) & ((1 << bits) - 1)) as u8)
                 }));
             }
         }
@@ -284,10 +292,45 @@ mod tests {
             .iter()
             .flat_map(|word| word.to_le_bytes())
             .collect();
-        let fields = Share::Fields { bits: 4, count: 2 };
+        let fields = Share::Fields { bits: 4, count: 2, dense: true };
         assert_eq!(of(fields, &words, 0), [0, 8]);
         assert_eq!(of(fields, &words, 7), [7, 15]);
         assert_eq!(of(fields, &words, 8), [9, 10]);
+    }
+
+    #[test]
+    fn fields_of_any_width_are_found_with_gaps_and_without() {
+        for bits in 1..=8u32 {
+            let field = |row: u32, word: u32| u64::from((row * 7 + word * 3) % (1 << bits));
+            for dense in [true, false] {
+                // Two words to a block, 40 rows; the bits of a column of words, one after another.
+                let columns = [0, 1].map(|word| {
+                    let mut column = vec![0u32; 40];
+                    for row in 0..40u32 {
+                        let per = 32 / bits;
+                        let bit = match dense {
+                            true => row * bits,
+                            false => row / per * 32 + row % per * bits,
+                        };
+                        let both = field(row, word) << (bit % 32);
+                        let at = bit as usize / 32;
+                        column[at] |= both as u32;
+                        column[at + 1] |= (both >> 32) as u32;
+                    }
+                    column
+                });
+                let words: Vec<u8> = (0..40)
+                    .flat_map(|at| [columns[0][at], columns[1][at]])
+                    .flat_map(u32::to_le_bytes)
+                    .collect();
+                let share = Share::Fields { bits: bits.into(), count: 2, dense };
+                for row in 0..40u32 {
+                    let mut out = Vec::new();
+                    share.of(&words, row.into(), &mut out);
+                    assert_eq!(out, [field(row, 0) as u8, field(row, 1) as u8], "{bits} {dense}");
+                }
+            }
+        }
     }
 
     proptest! {
