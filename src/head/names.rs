@@ -250,8 +250,55 @@ pub(super) fn may_be_head(name: &str, stem: &str) -> bool {
         || head_around(name).is_some()
 }
 
+/// The parts that nearly all names of most models are made of, beside numbers. No pattern of a head, of an
+/// embedding or of what looks like one matches a name that has no other.
+const USUAL: [&str; 24] = [
+    "model",
+    "language_model",
+    "layers",
+    "self_attn",
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "q_norm",
+    "k_norm",
+    "mlp",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+    "input_layernorm",
+    "post_attention_layernorm",
+    "pre_feedforward_layernorm",
+    "post_feedforward_layernorm",
+    "norm",
+    "bias",
+    "experts",
+    "shared_expert",
+    "shared_experts",
+    "gate",
+];
+
 /// What the stem of a tensor may be; `None` for everything else in a checkpoint.
 pub(super) fn kind(name: &str, stem: &str) -> Option<Kind> {
+    usual(name, stem).unwrap_or_else(|| by_patterns(name, stem))
+}
+
+/// The same of the names that most models have. To build the patterns takes longer than all else that is
+/// done before rows are read, and most models can do without.
+fn usual(name: &str, stem: &str) -> Option<Option<Kind>> {
+    let is_usual = |part: &str| {
+        USUAL.contains(&part) || !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    match name {
+        "lm_head.weight" => Some(Some(Kind::Head { rank: 0, certain: true })),
+        "model.embed_tokens.weight" => Some(Some(Kind::Embedding { rank: 0 })),
+        _ if stem.split('.').all(is_usual) => Some(None),
+        _ => None,
+    }
+}
+
+fn by_patterns(name: &str, stem: &str) -> Option<Kind> {
     let stem = unwrapped(stem);
     let listed = match HEAD_PATTERNS.best(stem) {
         Some(rank) => Some(Kind::Head { rank, certain: CERTAIN_HEADS.contains(&rank) }),
@@ -343,6 +390,32 @@ mod tests {
         assert_eq!(head_around(&deep), Some("lm_head"));
         let deep = format!("x{}.lm_head.unknown", ".x".repeat(1 << 18));
         assert_eq!(head_around(&deep), None);
+    }
+
+    #[test]
+    fn usual_names_are_what_the_patterns_say() {
+        for name in ["lm_head.weight", "model.embed_tokens.weight"] {
+            let stem = split(name).0;
+            assert_eq!(usual(name, stem), Some(by_patterns(name, stem)), "{name}");
+        }
+        assert_eq!(usual("model.lm_head.weight", "model.lm_head"), None);
+        assert_eq!(usual("a..b", "a..b"), None);
+        // The last part decides, whatever is before it.
+        let parts: Vec<&str> = USUAL.into_iter().chain(["0", "17"]).collect();
+        for first in &parts {
+            for second in &parts {
+                for third in &parts {
+                    for name in [
+                        format!("{first}.{second}.{third}"),
+                        format!("{first}.{second}"),
+                        (*first).to_owned(),
+                    ] {
+                        assert_eq!(usual(&name, &name), Some(None), "{name}");
+                        assert_eq!(by_patterns(&name, &name), None, "{name}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]
