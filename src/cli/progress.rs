@@ -13,8 +13,21 @@ use std::time::Duration;
 /// Waits shorter than this are not worth a line.
 const WORTH_TELLING: Duration = Duration::from_secs(5);
 
-/// Bytes of a matrix at which its streams have come a step nearer to doing nothing but going on.
-const SETTLED: [u64; 5] = [4 << 20, 8 << 20, 16 << 20, 32 << 20, 64 << 20];
+/// Bytes of a matrix after which its streams, once begun, are near to doing nothing but going on.
+const BEGUN: u64 = 4 << 20;
+
+/// Bytes after which requests have been made again.
+const AGAIN: u64 = 64 << 20;
+
+/// Whether this is a point at which the program has lately run through more of itself than it needs to go
+/// on: each doubling while streams begin, then ever and again.
+fn has_settled(before: u64, now: u64) -> bool {
+    match now {
+        ..BEGUN => false,
+        BEGUN..AGAIN => before < BEGUN || before.ilog2() != now.ilog2(),
+        _ => before / AGAIN != now / AGAIN,
+    }
+}
 
 /// The bar in use, for whoever has to take it off the terminal.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
@@ -105,8 +118,7 @@ impl Observer for Progress {
             Event::Received { bytes } => {
                 let before = self.bar.position();
                 self.bar.inc(*bytes);
-                // Once streams have begun, their beginnings are not needed any more.
-                if SETTLED.iter().any(|at| (before..before + bytes).contains(at)) {
+                if has_settled(before, before + bytes) {
                     memory::shed();
                 }
                 self.bar.set_message(format!("{} rows equal", self.equal.load(Relaxed)));
