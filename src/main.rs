@@ -20,7 +20,6 @@ const FOUND: u8 = 1;
 const TROUBLE: u8 = 2;
 
 fn main() -> ExitCode {
-    memory::give_back();
     std::panic::set_hook(Box::new(panicked));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -30,6 +29,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
+    memory::give_back(names_rows(&cli));
     match execute(&cli) {
         Ok(outcome) => match outcome {
             Outcome::Pass => ExitCode::SUCCESS,
@@ -42,6 +42,16 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => trouble(&advice::sentence(&error)),
+    }
+}
+
+/// Whether a tokenizer may be loaded.
+fn names_rows(cli: &Cli) -> bool {
+    match &cli.command {
+        None => !cli.scan.no_tokenizer,
+        Some(Command::Scan(args)) => !args.no_tokenizer,
+        Some(Command::Inspect(_) | Command::Store(_)) => false,
+        _ => true,
     }
 }
 
