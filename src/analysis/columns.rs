@@ -192,8 +192,8 @@ impl InColumns {
     }
 
     /// What was learnt once each token has had all its codes: the profile, and the digest of each
-    /// token's values, where they were asked for; that of one with a NaN, which equals nothing, is
-    /// [`Digest::UNSEEN`].
+    /// token's values, where they were asked for; of one with a NaN, which equals nothing, it is that of a
+    /// row that was not seen.
     pub fn finish(mut self) -> Option<(RowProfile, Option<Vec<Digest>>)> {
         self.advance();
         let mut special = Special::default();
