@@ -223,6 +223,9 @@ RATE = 40 << 20
 
 SITES = {
     "plain": "",
+    # As nginx is without a word about it, and as Debian's nginx.conf has it.
+    "bare": "sendfile off;",
+    "debian": "tcp_nopush on;",
     "tls": "ssl_certificate {place}/leaf.pem; ssl_certificate_key {place}/leaf.key;",
     "throttled": f"limit_rate {RATE};",
 }
@@ -525,14 +528,20 @@ def network(world: World) -> None:
     over(world, "plain", "network", "Plain HTTP")
 
 
+def servers(world: World) -> None:
+    first = world.options.shape[:1]
+    over(world, "debian", "servers", "Plain HTTP, sendfile and tcp_nopush on", first)
+    over(world, "bare", "servers", "Plain HTTP, sendfile off", first)
+
+
 def tls(world: World) -> None:
     over(world, "tls", "tls", "TLS")
 
 
-def over(world: World, site: str, series: str, title: str) -> None:
+def over(world: World, site: str, series: str, title: str, shapes: list[Shape] | None = None) -> None:
     if not served(world, site, series):
         return
-    for shape in world.options.shape:
+    for shape in shapes or world.options.shape:
         file = checkpoint(world.folder, shape)
         assert world.nginx
         trust = ["--cacert", str(world.nginx.place / "ca.pem")] if site == "tls" else []
@@ -685,7 +694,7 @@ def cargo(bench: str, words: list[str], title: str) -> None:
 
 
 SERIES: dict[str, Callable[[World], None]] = {
-    "network": network, "tls": tls, "throttled": throttled, "disk": disk, "python": python,
+    "network": network, "servers": servers, "tls": tls, "throttled": throttled, "disk": disk, "python": python,
     "memory": memory, "scale": scale, "parts": parts,
 }
 
