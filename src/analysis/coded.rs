@@ -59,8 +59,9 @@ impl Reader {
                 }
             }
             Groups::Listed(list) => {
-                for (column, &group) in columns.iter_mut().zip(list.iter()) {
-                    put(column, numbers[group as usize] - self.above);
+                let numbers = list.iter().filter_map(|&group| numbers.get(group as usize));
+                for (column, number) in columns.iter_mut().zip(numbers) {
+                    put(column, number - self.above);
                 }
             }
         }

@@ -107,17 +107,15 @@ impl InColumns {
             values: values.transpose()?,
         };
         let most = codes.largest().map_or(f64::INFINITY, f64::from);
-        let mut odd = Vec::new();
+        let mut odd = claim(tokens, false)?;
         for group in 0..this.held[0].iter().count() {
             this.look_up(group);
             if this.zero.iter().any(|&zero| zero > most) {
                 return Ok(None);
             }
-            odd.extend((0..tokens).filter(|&token| !this.scale[token].is_finite()));
+            odd.iter_mut().zip(&this.scale).for_each(|(odd, scale)| *odd |= !scale.is_finite());
         }
-        odd.sort_unstable();
-        odd.dedup();
-        this.odd = odd;
+        this.odd = (0..tokens).filter(|&token| odd[token]).collect();
         Ok(Some(this))
     }
 

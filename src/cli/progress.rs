@@ -145,3 +145,17 @@ impl Observer for Progress {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_have_settled_at_each_doubling_and_then_ever_and_again() {
+        let chunk = 400_000;
+        let at = |n: u64| has_settled(n * chunk, (n + 1) * chunk);
+        let settled: Vec<u64> =
+            (0..640_000_000 / chunk).filter(|&n| at(n)).map(|n| ((n + 1) * chunk) >> 20).collect();
+        assert_eq!(settled, [4, 8, 16, 32, 64, 128, 192, 256, 320, 384, 448, 512, 576]);
+    }
+}

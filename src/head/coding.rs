@@ -127,11 +127,15 @@ impl Groups {
     /// Groups that a list tells: each of so many columns is in one of so many groups, and each group has
     /// some. Where one has none, what the list says is not meant: some files have one of nothing but zeros.
     pub(super) fn listed(list: Vec<u32>, columns: usize, count: usize) -> Option<Self> {
+        // As many groups as a header claims are more than there is memory for.
+        if list.len() != columns || count > columns {
+            return None;
+        }
         let mut seen = vec![false; count];
         for &group in &list {
             *seen.get_mut(group as usize)? = true;
         }
-        (list.len() == columns && seen.iter().all(|&seen| seen)).then(|| Self::Listed(list.into()))
+        seen.into_iter().all(|seen| seen).then(|| Self::Listed(list.into()))
     }
 
     /// The group of a column.
@@ -365,8 +369,9 @@ pub(super) fn coding(layout: &Layout, config: &Quantisation, told: &Told) -> Opt
 /// How so many bytes hold so many codes: compressed-tensors 0.12 has as many in a word as it has room for, in
 /// 0.20 they lie one behind the other. Of some widths that is the same, of others the number of words tells.
 fn packed(bits: u32, below: i32, columns: usize, bytes: usize) -> Option<Codes> {
-    let dense = (columns * bits as usize).div_ceil(32) * 4 == bytes;
-    let in_words = columns.div_ceil(32 / bits as usize) * 4 == bytes;
+    let words = bytes / 4;
+    let dense = columns.checked_mul(bits as usize)?.div_ceil(32) == words;
+    let in_words = columns.div_ceil(32 / bits as usize) == words;
     match (dense, in_words) {
         (true, false) => Some(Codes::Whole { bits, below }),
         (true, true) if bits.is_power_of_two() => Some(Codes::Whole { bits, below }),

@@ -354,4 +354,15 @@ mod tests {
         assert_eq!(Packing::Across { bits: 3, mixed: false }.line_bytes(11), 8);
         assert_eq!(Packing::Plain { size: 2 }.line_bytes(10), 20);
     }
+
+    #[test]
+    fn groups_are_listed_where_each_column_has_one_and_each_has_a_column() {
+        let of = |list: &[u32], count| Groups::listed(list.to_vec(), 4, count);
+        assert_eq!(of(&[1, 0, 1, 0], 2), Some(Groups::Listed([1, 0, 1, 0].into())));
+        assert_eq!(of(&[0, 0, 0, 0], 2), None);
+        assert_eq!(of(&[0, 1, 2, 0], 2), None);
+        assert_eq!(of(&[0, 1, 0], 2), None);
+        // No memory is claimed for as many as a header may tell of.
+        assert_eq!(of(&[0, 1, 0, 1], usize::MAX), None);
+    }
 }

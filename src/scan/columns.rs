@@ -66,7 +66,9 @@ impl Columns<'_> {
                 return Err(Error::Usage { what: UNKNOWN_VALUES.to_owned() });
             }
             let most = copies.room() / row_bytes.max(1) as usize;
-            gather = Gather::new(self.alike(lines.as_ref())?.into_iter().take(most));
+            if most > 0 {
+                gather = Gather::new(self.alike(lines.as_ref())?.into_iter().take(most));
+            }
             held = Some(lines);
         }
         let mut take = |packing: Packing, line: &[u8], count: usize| {
