@@ -3,6 +3,7 @@
 //! Every request asks for `Accept-Encoding: identity`, because a compressed answer to a range
 //! request is a range of the wrong bytes. Redirects are never followed here.
 
+use super::clients::Clients;
 use super::limits::Limits;
 use super::options::Options;
 use super::retry::{self, Budget, Clock, Pace, Policy};
@@ -24,7 +25,7 @@ use std::time::{Duration, Instant};
 pub struct Client(Arc<Inner>);
 
 struct Inner {
-    http: reqwest::Client,
+    clients: Clients,
     policy: Policy,
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
@@ -64,29 +65,10 @@ impl Failure {
 }
 
 impl Client {
-    /// Builds a client.
+    /// Builds a client. Certificates are read when first a connection may be encrypted.
     pub fn new(options: Options) -> Result<Self> {
-        // Ring, because the other provider takes 30 ms to gather entropy at the first handshake.
-        // An error means that the program has installed a provider already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
-            .user_agent(options.user_agent)
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(options.policy.connect)
-            .http1_only()
-            .no_proxy();
-        for proxy in options.proxies.build()? {
-            builder = builder.proxy(proxy);
-        }
-        let http = builder.build().map_err(|e| Error::Usage {
-            what: format!(
-                "the HTTP client cannot be set up: {}; SSL_CERT_FILE and SSL_CERT_DIR, where set, \
-                 must lead to certificates",
-                describe(&e)
-            ),
-        })?;
         Ok(Self(Arc::new(Inner {
-            http,
+            clients: Clients::new(&options)?,
             policy: options.policy,
             clock: options.clock,
             observer: options.observer,
@@ -239,13 +221,12 @@ impl Client {
         token: Option<&Secret>,
         range: Option<HeaderValue>,
     ) -> Result<Response, Failure> {
+        let http = self.0.clients.of(url).map_err(Failure::Fatal)?;
         self.0.requests.fetch_add(1, Relaxed);
         self.0.sent.note(url, token);
         let shown = self.shown(url);
         self.0.observer.event(&Event::Request { method: method.as_str(), url: &shown });
-        let mut request = self
-            .0
-            .http
+        let mut request = http
             .request(method.clone(), url.clone())
             .header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(value) = token.and_then(Secret::header) {
@@ -467,7 +448,7 @@ fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// The innermost cause of a transport error: the outer ones repeat the URL with its secrets.
-fn describe(error: &reqwest::Error) -> String {
+pub(super) fn describe(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;

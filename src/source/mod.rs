@@ -4,6 +4,7 @@
 //! [`MemorySource`] a buffer. How a fresh link is obtained when one expires is handed in.
 
 mod client;
+mod clients;
 mod content_range;
 mod file;
 mod http;
