@@ -11,6 +11,7 @@ mod blocks;
 mod grids;
 mod coded;
 mod spread;
+mod whole;
 mod profile;
 mod geometry;
 

@@ -14,6 +14,8 @@
 use super::Analysis;
 use super::element::{Elements, LANES, power_of_two, tree};
 use super::spread::{Spread, sum};
+use super::whole;
+use crate::checkpoint::Dtype;
 use crate::error::{Error, Result};
 use crate::head::Numbers;
 use crate::observe::{Event, Observer, Silent};
@@ -169,6 +171,8 @@ pub struct Profile {
     /// Elements of a row, as they are read: two for each complex number.
     columns: usize,
     row_bytes: usize,
+    /// Where columns are summed up in whole numbers, those of the block at work.
+    whole: Option<whole::Sums>,
     observer: Arc<dyn Observer>,
     store: Arc<Mutex<Store>>,
 }
@@ -187,6 +191,8 @@ struct Store {
     waiting: BTreeMap<u64, Vec<u8>>,
     /// Sums over 2^level tiles whose neighbours' are not known, by level and place.
     merged: BTreeMap<(u32, u64), Sums>,
+    /// Sums of columns that are exact, so that their order does not matter; then the three above are empty.
+    exact: Vec<f64>,
 }
 
 impl Special {
@@ -231,6 +237,9 @@ impl Profile {
         };
         let norms = claim()
             .map_err(|_| usage(format!("the norms of {rows} rows do not fit into memory")))?;
+        let columns = elements.count(row_bytes);
+        let whole = matches!(numbers, Numbers::Plain(Dtype::F8E4M3)) && whole::is_worth_it();
+        let whole = whole.then(|| whole::Sums::new(columns));
         let store = Store {
             seen: 0,
             norms,
@@ -238,9 +247,11 @@ impl Profile {
             open: BTreeMap::new(),
             waiting: BTreeMap::new(),
             merged: BTreeMap::new(),
+            exact: whole.as_ref().map_or_else(Vec::new, |_| vec![0.0; columns]),
         };
         Ok(Self {
-            columns: elements.count(row_bytes),
+            columns,
+            whole,
             row_bytes,
             elements,
             rows,
@@ -258,9 +269,8 @@ impl Profile {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A row's norm; says if the row is special.
-    fn norm(&self, row: u64, bytes: &[u8], special: &mut Special) -> f64 {
-        let squares = self.elements.sum_of_squares(bytes);
+    /// A row's norm, by the sum of its squares; says if the row is special.
+    fn norm(&self, row: u64, bytes: &[u8], squares: f64, special: &mut Special) -> f64 {
         // No element above the threshold, no sum of squares above this, however it was rounded. So
         // all that is special shows in the sum, and elements are looked at for hardly any row.
         let near = 2.0 * self.columns as f64 * NEAR_ZERO * NEAR_ZERO;
@@ -386,6 +396,7 @@ impl Analysis for Profile {
     fn fork(&self) -> Self {
         Self {
             elements: self.elements.clone(),
+            whole: self.whole.clone(),
             observer: Arc::clone(&self.observer),
             store: Arc::clone(&self.store),
             ..*self
@@ -399,10 +410,20 @@ impl Analysis for Profile {
             return Err(Error::format("the matrix", "its rows are not those it was said to have"));
         }
         let mut special = Special::default();
-        let norms: Vec<f64> = (first..)
-            .zip(block.rows())
-            .map(|(row, bytes)| self.norm(row, bytes, &mut special))
-            .collect();
+        let mut whole = self.whole.take();
+        let mut norms = Vec::with_capacity(block.len());
+        for (row, bytes) in (first..).zip(block.rows()) {
+            let squares = match &mut whole {
+                Some(sums) => {
+                    if sums.is_full() {
+                        sums.move_to(&mut self.store().exact);
+                    }
+                    sums.add(bytes)
+                }
+                None => self.elements.sum_of_squares(bytes),
+            };
+            norms.push(self.norm(row, bytes, squares, &mut special));
+        }
         special.tell(self.observer.as_ref());
         {
             let mut store = self.store();
@@ -413,6 +434,13 @@ impl Analysis for Profile {
             all.near_zero.append(&mut special.near_zero);
             all.nan.append(&mut special.nan);
             all.infinite.append(&mut special.infinite);
+            if let Some(sums) = &mut whole {
+                sums.move_to(&mut store.exact);
+            }
+        }
+        self.whole = whole;
+        if self.whole.is_some() {
+            return Ok(());
         }
         let tile_rows = rows::tile_rows(self.row_bytes as u64);
         let mut row = first;
@@ -442,7 +470,10 @@ impl Analysis for Profile {
         let finite_rows = norms.iter().filter(|norm| norm.is_finite()).count() as u64;
         let mut centroid = Vec::new();
         if finite_rows > 0 {
-            centroid = sums.into_flattened();
+            centroid = match self.whole {
+                Some(_) => std::mem::take(&mut store.exact),
+                None => sums.into_flattened(),
+            };
             centroid.truncate(self.columns);
             centroid.iter_mut().for_each(|sum| *sum /= finite_rows as f64);
             let reach = Reach::of(&centroid);
@@ -462,7 +493,6 @@ impl Analysis for Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::Dtype;
     use crate::rows::RowFramer;
     use half::bf16;
     use proptest::prelude::*;
@@ -577,6 +607,38 @@ mod tests {
             prop_assert!(found.norms.iter().zip(&norms).all(|(&a, &b)| close(a, b)));
             prop_assert_eq!(found.centroid, centroid);
             prop_assert_eq!(found.finite_rows, rows as u64);
+        }
+    }
+
+    /// Whether numbers are looked up or computed does not show, nor do cuts and forks.
+    #[test]
+    fn rows_in_whole_numbers_are_profiled_as_those_that_are_looked_up() {
+        for (columns, rows) in [(1, 10_000), (37, 300), (130, 70)] {
+            let mut state = 7u64;
+            let mut random = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state >> 40
+            };
+            // Of the rows, one in a hundred is zero, and one holds a NaN.
+            let mut matrix = vec![0; columns * rows];
+            for row in matrix.chunks_mut(columns) {
+                let kind = random() % 100;
+                row.iter_mut().filter(|_| kind > 0).for_each(|code| *code = random() as u8 & 0xfe);
+                row[0] = if kind == 1 { 0xff } else { row[0] };
+            }
+            let new = || Profile::new(rows as u64, columns as u64, &Dtype::F8E4M3).unwrap();
+            let looked_up = Profile { whole: None, ..new() };
+            looked_up.fork().block(&block(&matrix, columns, 0..rows)).unwrap();
+            let all = new();
+            let mut forks = [all.fork(), all.fork()];
+            for at in (0..rows).step_by(33).rev() {
+                let part = block(&matrix, columns, at..rows.min(at + 33));
+                forks[at % 2].block(&part).unwrap();
+            }
+            let whole = all.finish().unwrap();
+            assert!(!whole.special.zero.is_empty() && !whole.special.nan.is_empty());
+            assert_eq!(bits(&whole), bits(&looked_up.finish().unwrap()));
+            assert_eq!(bits(&whole), bits(&profile(Dtype::F8E4M3, columns, &matrix)));
         }
     }
 
