@@ -9,7 +9,8 @@
 //!
 //! The finding is the same to the last bit in whatever order rows come: a norm is of one row; column
 //! sums are taken over [tiles](rows::tile_rows), row by row, and tiles are added up two by two, these
-//! pairs two by two again, by their place in the matrix and nothing else.
+//! pairs two by two again, by their place in the matrix and nothing else. Where sums are exact, as those of
+//! [whole numbers](super::whole) are, their order is free: then each block's are added to one set.
 
 use super::Analysis;
 use super::element::{Elements, LANES, power_of_two, tree};
