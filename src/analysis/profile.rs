@@ -239,8 +239,10 @@ impl Profile {
         let norms = claim()
             .map_err(|_| usage(format!("the norms of {rows} rows do not fit into memory")))?;
         let columns = elements.count(row_bytes);
-        let whole = matches!(numbers, Numbers::Plain(Dtype::F8E4M3)) && whole::is_worth_it();
-        let whole = whole.then(|| whole::Sums::new(columns));
+        let whole = match numbers {
+            Numbers::Plain(Dtype::F8E4M3) => whole::Sums::if_worth_it(columns),
+            _ => None,
+        };
         let store = Store {
             seen: 0,
             norms,

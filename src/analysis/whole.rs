@@ -3,8 +3,9 @@
 //! Every number of that type is a multiple of 2^−9, and below 2^18 times as much. So the sums of some
 //! thousands of rows are whole numbers of 32 bits, and those of all rows are exact in an `f64`: they are
 //! the same in whatever order rows come, and the same as those of numbers that are looked up one by one.
+//! So are the sums of squares of a row, of which 64 bits hold more than a row has columns.
 
-use super::element::{LANES, tree};
+use super::element::LANES;
 
 /// What numbers are counted in: the smallest one of the type.
 const UNIT: f64 = 1.0 / 512.0;
@@ -12,11 +13,15 @@ const UNIT: f64 = 1.0 / 512.0;
 /// Rows whose sums have room in 31 bits, each number having 18.
 const MOST_ROWS: usize = 1 << 12;
 
+/// Columns up to which the squares of a row, each number having 18 bits, add up to no more than 53: to a
+/// number that an `f64` holds, as it does all on the way there.
+const MOST_COLUMNS: usize = 1 << 17;
+
 /// How many codes are taken at a time.
 const WIDTH: usize = 64;
 
-/// Whether that is faster here than to look up each code.
-pub(super) fn is_worth_it() -> bool {
+/// Whether the machine adds up many at a time.
+fn is_wide() -> bool {
     #[cfg(target_arch = "x86_64")]
     return std::arch::is_x86_feature_detected!("avx2");
     #[cfg(not(target_arch = "x86_64"))]
@@ -33,8 +38,13 @@ pub(super) struct Sums {
 
 impl Sums {
     /// Of no rows.
-    pub(super) fn new(columns: usize) -> Self {
+    fn new(columns: usize) -> Self {
         Self { rows: 0, columns: vec![0; columns.next_multiple_of(WIDTH)] }
+    }
+
+    /// Of no rows, where that is faster than to look up each code, and as exact.
+    pub(super) fn if_worth_it(columns: usize) -> Option<Self> {
+        (columns <= MOST_COLUMNS && is_wide()).then(|| Self::new(columns))
     }
 
     /// Whether there is no room for another row.
@@ -42,12 +52,12 @@ impl Sums {
         self.rows == MOST_ROWS
     }
 
-    /// Adds a row, unless it holds a NaN; the sum of its squares, which is taken as
-    /// [`Elements::sum_of_squares`](super::element::Elements::sum_of_squares) takes it.
+    /// Adds a row, unless it holds a NaN; the sum of its squares, exact as
+    /// [`Elements::sum_of_squares`](super::element::Elements::sum_of_squares) has it.
     pub(super) fn add(&mut self, row: &[u8]) -> f64 {
         self.rows += 1;
         #[cfg(target_arch = "x86_64")]
-        if is_worth_it() {
+        if is_wide() {
             // SAFETY: the machine has what the function is compiled for.
             #[allow(unsafe_code)]
             return unsafe { add_avx2(row, &mut self.columns) };
@@ -76,7 +86,7 @@ fn add(row: &[u8], sums: &mut [i32]) -> f64 {
     if row.iter().fold(0, |nan, &code| nan | u8::from(code & 0x7f == 0x7f)) > 0 {
         return f64::NAN;
     }
-    let mut lanes = [0.0; LANES];
+    let mut squares = [0; LANES];
     for (codes, sums) in row.chunks(WIDTH).zip(sums.as_chunks_mut::<WIDTH>().0) {
         // One body for the last codes too, so that it is compiled in here and not apart, where it would
         // know of no wide registers.
@@ -90,12 +100,12 @@ fn add(row: &[u8], sums: &mut [i32]) -> f64 {
             *sum += units;
         }
         for eight in units.as_chunks::<LANES>().0 {
-            for (lane, &units) in lanes.iter_mut().zip(eight) {
-                *lane += f64::from(units) * f64::from(units);
+            for (sum, &units) in squares.iter_mut().zip(eight) {
+                *sum += i64::from(units) * i64::from(units);
             }
         }
     }
-    tree(lanes) * UNIT * UNIT
+    squares.iter().sum::<i64>() as f64 * UNIT * UNIT
 }
 
 /// What codes stand for, in units. Of a code with the exponent e and the fraction f that is 8 + f,
@@ -123,7 +133,7 @@ fn units(codes: &[u8; WIDTH]) -> [i32; WIDTH] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::element::Elements;
+    use super::super::element::{Elements, LANES};
     use super::*;
     use crate::checkpoint::Dtype;
 
@@ -164,6 +174,25 @@ mod tests {
             sums.move_to(&mut found);
             assert_eq!(found, expected.as_flattened()[..columns]);
         }
+    }
+
+    #[test]
+    fn squares_are_exact_in_as_many_columns_as_are_taken() {
+        let elements = Elements::of(&Dtype::F8E4M3.into()).unwrap();
+        // The largest, and one whose square has all digits that there are.
+        for code in [0x7e, 0x7d] {
+            let mut row = vec![code; MOST_COLUMNS];
+            // Takes the last digit too.
+            row[0] = 1;
+            let squares = Sums::new(MOST_COLUMNS).add(&row);
+            assert_eq!(squares.to_bits(), elements.sum_of_squares(&row).to_bits());
+            let one = elements.values(&[code])[0];
+            let units = (one / UNIT) as u64;
+            let exact = units * units * (MOST_COLUMNS as u64 - 1) + 1;
+            assert_eq!(squares, exact as f64 * UNIT * UNIT);
+            assert_eq!(exact as f64 as u64, exact);
+        }
+        assert!(Sums::if_worth_it(MOST_COLUMNS + 1).is_none());
     }
 
     #[test]
