@@ -6,7 +6,7 @@ use singularity_survey::observe::{Event, Observer};
 use singularity_survey::quote;
 use singularity_survey::report::size;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ const BEGUN: u64 = 4 << 20;
 /// Bytes after which requests have been made again.
 const AGAIN: u64 = 64 << 20;
 
-/// Whether this is a point at which the program has lately run through more of itself than it needs to go
-/// on: each doubling while streams begin, then ever and again.
+/// Whether this is a point at which, if there were requests, the program has lately run through more of
+/// itself than it needs to go on: each doubling while streams begin, then ever and again.
 fn has_settled(before: u64, now: u64) -> bool {
     match now {
         ..BEGUN => false,
@@ -51,6 +51,8 @@ pub(crate) fn how_far() -> String {
 pub(crate) struct Progress {
     bar: ProgressBar,
     equal: AtomicU64,
+    /// Whether there were requests since pages of the program were let go of.
+    requested: AtomicBool,
     warnings: bool,
     requests: bool,
     waits: bool,
@@ -78,6 +80,7 @@ impl Progress {
         Self {
             bar,
             equal: AtomicU64::new(0),
+            requested: AtomicBool::new(false),
             warnings: told.warnings && !told.quiet,
             requests: told.verbose,
             waits: !told.quiet,
@@ -118,7 +121,7 @@ impl Observer for Progress {
             Event::Received { bytes } => {
                 let before = self.bar.position();
                 self.bar.inc(*bytes);
-                if has_settled(before, before + bytes) {
+                if has_settled(before, before + bytes) && self.requested.swap(false, Relaxed) {
                     memory::shed();
                 }
                 self.bar.set_message(format!("{} rows equal", self.equal.load(Relaxed)));
@@ -132,8 +135,11 @@ impl Observer for Progress {
             Event::Considered { name, why } if self.requests => {
                 self.line(&format!("considered: {name}: {why}"));
             }
-            Event::Request { method, url } if self.requests => {
-                self.line(&format!("{method} {url}"))
+            Event::Request { method, url } => {
+                self.requested.store(true, Relaxed);
+                if self.requests {
+                    self.line(&format!("{method} {url}"));
+                }
             }
             Event::Waiting { duration, why }
                 if self.requests || self.waits && *duration >= WORTH_TELLING =>
