@@ -309,6 +309,9 @@ impl RangeReader {
             let what = "Content-Length and Content-Range disagree";
             return Err(Failure::Mismatch(what.into()));
         }
+        // They lie in the buffer that they were read into, and would hold it as long as the body lasts:
+        // half a megabyte and more of each connection.
+        answer.headers_mut().clear();
         Ok(Body { answer, pace: Pace::default(), end })
     }
 
