@@ -45,6 +45,7 @@ pub struct Plan {
     /// Places inside of segments where the rows go on in another tensor.
     seams: u64,
     streams: usize,
+    few: bool,
 }
 
 impl Plan {
@@ -68,7 +69,12 @@ impl Plan {
         let inside =
             |span: &&Span| !span.rows.is_empty() && cuts.binary_search(&span.rows.start).is_err();
         let seams = matrix.spans.iter().filter(inside).count() as u64;
-        Self { cuts: cuts.into(), seams, streams }
+        Self { cuts: cuts.into(), seams, streams, few: false }
+    }
+
+    /// The same for an analysis that looks at few of a matrix's pages.
+    pub fn for_few(self) -> Self {
+        Self { few: true, ..self }
     }
 
     /// The rows of a segment, or nothing past the last.
@@ -152,6 +158,7 @@ pub async fn scan<A: Analysis + 'static>(
 ) -> Result<A::Finding> {
     let segments = Arc::new(Segments::new(plan));
     let (matrix, sources) = (Arc::new(matrix.clone()), Arc::new(sources.to_vec()));
+    let few = plan.few;
     let mut streams = JoinSet::new();
     for _ in 0..plan.streams {
         let mut part = analysis.fork();
@@ -161,7 +168,10 @@ pub async fn scan<A: Analysis + 'static>(
             let mut state = State::Idle;
             while let Some(rows) = segments.next(&mut state).await {
                 for (span, rows, bytes) in matrix.pieces(rows) {
-                    let stream = sources[span].stream(bytes).inspect_ok(|chunk| {
+                    let source = &sources[span];
+                    let stream =
+                        if few { source.stream_for_few(bytes) } else { source.stream(bytes) };
+                    let stream = stream.inspect_ok(|chunk| {
                         segments.came(&mut state, chunk.len() as u64);
                     });
                     let row_bytes = matrix.row_bytes;

@@ -22,6 +22,10 @@ const COPIES: usize = 16 << 20;
 /// scattered rows is slower than one pass.
 const MANY: u64 = 8;
 
+/// Rows of so many bytes have their prefixes so far apart that pages between them are not looked at: with one
+/// that is touched the system brings those of 64 kB.
+const APART: u64 = 64 << 10;
+
 impl Prepared {
     /// Reads every row, once; unless the same bytes were read before.
     pub(super) async fn read(&self, number: usize) -> Result<Found> {
@@ -126,15 +130,17 @@ impl Prepared {
             return self.read(number).await;
         }
         let plan = self.plan(matrix, sources);
+        let few = plan.clone().for_few();
         let observer: Arc<dyn Observer> = Arc::new(Silent);
         let prefixes = Prefixes::new(matrix.rows)?;
-        let suspects = scan(sources, matrix, &plan, prefixes, observer.clone()).await?;
+        let pages = if matrix.row_bytes < APART { &plan } else { &few };
+        let suspects = scan(sources, matrix, pages, prefixes, observer.clone()).await?;
         let rows_read = suspects.len() as u64;
         if rows_read > matrix.rows / MANY {
             return self.read(number).await;
         }
         let second = Suspects::new(matrix.rows, suspects, Arc::clone(&self.observer));
-        let found = scan(sources, matrix, &plan, second, observer).await?;
+        let found = scan(sources, matrix, &few, second, observer).await?;
         let probe = Some(ProbePart { prefix_bytes: PREFIX as u64, rows_read });
         let placed = Placed::default();
         let (special, profile, stored, warning) = (None, None, false, None);

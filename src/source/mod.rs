@@ -15,6 +15,7 @@ mod limits;
 mod options;
 mod retry;
 mod secret;
+mod ways;
 #[cfg(target_os = "linux")]
 mod window;
 
@@ -66,6 +67,12 @@ pub trait ByteSource: Send + Sync {
 
     /// Streams the bytes of `range`, which must lie inside the file.
     fn stream(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>>;
+
+    /// The same for one who will look at few of the bytes, where those that are not looked at may cost
+    /// nothing.
+    fn stream_for_few(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
+        self.stream(range)
+    }
 }
 
 /// The bytes of `range` in one buffer; for headers, never for weights.

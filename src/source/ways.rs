@@ -1,0 +1,113 @@
+//! How a local file is read: by windows onto the system's pages, or by copies of them. Pure decisions;
+//! times are handed in.
+//!
+//! Which is faster hangs on how the file came into the system's cache. What was read at a stretch lies
+//! there in large pieces; a window takes each at once, and the bytes are spared a copy. Pages that came one
+//! by one, or were in part taken away and came again, a window takes one by one, and that costs twice a
+//! copy. No call tells, so that both are tried, with the work that is done on the bytes: a copy leaves
+//! them in the processor's cache, and the pages that nobody looks at cost a window nothing.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How often each way is tried. The best time counts: the first finds everything cold, and machines have
+/// other things to do.
+const TRIES: usize = 3;
+
+/// The part of a window's time that a copy must spare to be chosen: times differ by as much for no reason,
+/// and where copies are better, they are so by far more.
+const WORTH: u32 = 16;
+
+/// A way to come by the bytes of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    Windows,
+    Copies,
+}
+
+/// What was tried of a file, by all streams that read it.
+#[derive(Debug, Default)]
+pub(super) struct Ways(Mutex<Tried>);
+
+#[derive(Debug, Default)]
+struct Tried {
+    begun: usize,
+    windows: Vec<Duration>,
+    copies: Vec<Duration>,
+}
+
+impl Ways {
+    /// The way in which the next part is to be read.
+    pub(super) fn next(&self) -> Way {
+        let mut tried = self.tried();
+        tried.better().unwrap_or_else(|| {
+            tried.begun += 1;
+            if tried.begun % 2 == 1 { Way::Windows } else { Way::Copies }
+        })
+    }
+
+    /// How long a part took that way, with the work on it. All that are told of are of one length.
+    pub(super) fn took(&self, way: Way, time: Duration) {
+        let mut tried = self.tried();
+        if tried.better().is_none() {
+            match way {
+                Way::Windows => tried.windows.push(time),
+                Way::Copies => tried.copies.push(time),
+            }
+        }
+    }
+
+    fn tried(&self) -> MutexGuard<'_, Tried> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tried {
+    /// The better way, once both were tried.
+    fn better(&self) -> Option<Way> {
+        if self.windows.len().min(self.copies.len()) < TRIES {
+            return None;
+        }
+        let (windows, copies) = (self.windows.iter().min()?, self.copies.iter().min()?);
+        let spared = windows.saturating_sub(*copies);
+        Some(if spared > *windows / WORTH { Way::Copies } else { Way::Windows })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    #[test]
+    fn both_ways_are_tried_and_the_better_one_is_kept() {
+        for (windows, copies, kept) in [
+            ([90, 30, 30], [40, 40, 40], Way::Windows),
+            ([30, 90, 30], [30, 30, 30], Way::Windows),
+            ([32, 32, 32], [32, 31, 30], Way::Windows),
+            ([32, 32, 32], [90, 32, 29], Way::Copies),
+        ] {
+            let ways = Ways::default();
+            for (windows, copies) in windows.into_iter().zip(copies) {
+                assert_eq!([ways.next(), ways.next()], [Way::Windows, Way::Copies]);
+                ways.took(Way::Copies, MS(copies));
+                ways.took(Way::Windows, MS(windows));
+            }
+            assert_eq!([ways.next(), ways.next()], [kept, kept]);
+            // What comes later changes nothing.
+            ways.took(Way::Windows, MS(0));
+            ways.took(Way::Copies, MS(0));
+            assert_eq!(ways.next(), kept);
+        }
+    }
+
+    #[test]
+    fn a_way_that_is_not_told_of_is_tried_again() {
+        let ways = Ways::default();
+        for _ in 0..3 {
+            ways.took(Way::Windows, MS(1));
+            assert_eq!([ways.next(), ways.next()], [Way::Windows, Way::Copies]);
+        }
+    }
+}
