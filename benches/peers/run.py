@@ -23,6 +23,7 @@ import hashlib
 import itertools
 import json
 import math
+import mmap
 import os
 import pathlib
 import platform
@@ -175,6 +176,22 @@ def checkpoint(folder: pathlib.Path, shape: Shape) -> pathlib.Path:
                 os.pwrite(file.fileno(), value, len(header) + other * shape.row_bytes)
     unfinished.rename(path)
     return path
+
+
+def at_a_stretch(path: pathlib.Path) -> None:
+    """Has the page cache hold a file as one leaves it there who reads it from the disk all at once."""
+    with path.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    warm(path)
+
+
+def page_by_page(path: pathlib.Path) -> None:
+    """As one leaves it there who reads single pages: none lies in one piece with the next."""
+    with path.open("rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        while file.read(mmap.PAGESIZE):
+            pass
 
 
 def warm(path: pathlib.Path) -> None:
@@ -574,25 +591,33 @@ def throttled(world: World) -> None:
 
 
 def disk(world: World) -> None:
+    """In two states of the page cache: as one who reads all at a stretch leaves a file there, and as one
+    does who reads it page by page."""
     b3sum = str(world.options.b3sum or installed("b3sum") or "")
     if not b3sum:
         skipped("b3sum", "it is not installed")
-    for shape, threads in itertools.product(world.options.shape, ("1", "2")):
+    states = [("", at_a_stretch), (", cached page by page", page_by_page)]
+    for shape, (state, bring) in itertools.product(world.options.shape, states):
+        if not hasattr(os, "posix_fadvise"):
+            skipped(f"a file{state}", "the system cannot be told")
+            continue
         file = checkpoint(world.folder, shape)
-        commands = [world.ours(shape, "--threads", threads)]
-        yardstick = None
-        if b3sum:
-            yardstick = Command("b3sum", [b3sum, "--num-threads", threads, str(file)])
-            commands.append(yardstick)
-        if threads == "1":
-            commands.append(world.ours(shape, "--probe", "--threads", threads))
-        # These have one thread in any case.
-        for name, most in [("sha256sum", 3), ("cat", 1000)] if threads == "1" else []:
-            if program := installed(name):
-                commands.append(Command(name, [program, str(file)], most=most))
-        rounds(world, commands, 1000, file)
-        many = "2 threads" if threads == "2" else "1 thread"
-        table(world, f"A local file, {many}: {shape.words()}", commands, yardstick)
+        bring(file)
+        for threads in ("1", "2"):
+            commands = [world.ours(shape, "--threads", threads)]
+            yardstick = None
+            if b3sum:
+                yardstick = Command("b3sum", [b3sum, "--num-threads", threads, str(file)])
+                commands.append(yardstick)
+            if threads == "1":
+                commands += [world.ours(shape, "--probe", "--threads", n) for n in ("1", "2")]
+            # These have one thread in any case.
+            for name, most in [("sha256sum", 3), ("cat", 1000)] if threads == "1" else []:
+                if program := installed(name):
+                    commands.append(Command(name, [program, str(file)], most=most))
+            rounds(world, commands, 1000, file)
+            many = "2 threads" if threads == "2" else "1 thread"
+            table(world, f"A local file{state}, {many}: {shape.words()}", commands, yardstick)
 
 
 def python(world: World) -> None:

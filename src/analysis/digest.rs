@@ -140,7 +140,10 @@ impl Lanes {
     fn hash(&mut self, rows: &[u8]) -> &[Value] {
         let (count, present) = (self.count, rows.len() / self.row_bytes);
         let across = present.next_multiple_of(count);
-        self.values.resize(self.chunks * across, [0; OUT_LEN]);
+        let values = self.chunks * across;
+        if self.values.len() < values {
+            self.values.resize(values, [0; OUT_LEN]);
+        }
         for (rows, first) in rows.chunks(count * self.row_bytes).zip((0..).step_by(count)) {
             for chunk in 0..self.chunks {
                 let from = chunk * CHUNK_LEN;
@@ -184,10 +187,8 @@ impl Lanes {
                 self.platform.hash_many(&blocks[..count], &IV, 0, counter, flags, 0, 0, out);
             }
         }
-        self.values.copy_within(2 * parents * across.., parents * across);
-        let left = values - parents;
-        self.values.truncate(left * across);
-        left
+        self.values.copy_within(2 * parents * across..values * across, parents * across);
+        values - parents
     }
 }
 
