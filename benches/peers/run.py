@@ -741,8 +741,10 @@ def said(*command: str) -> str:
 def machine(world: World) -> None:
     cpu = platform.processor()
     with contextlib.suppress(OSError):
-        models = re.findall(r"model name\s*: (.+)", pathlib.Path("/proc/cpuinfo").read_text())
-        cpu = models[0] if models else cpu
+        told = dict(re.findall(r"(.+?)\s*: (.+)", pathlib.Path("/proc/cpuinfo").read_text()))
+        # Hosts of virtual machines may say no more of a processor's name than who made it.
+        if {"model name", "cpu family", "model"} <= told.keys():
+            cpu = "{model name} (family {cpu family}, model {model})".format_map(told)
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     commit = said("git", "rev-parse", "--short", "HEAD") or "unknown"
     # The tables themselves may be what is not committed yet.
