@@ -280,9 +280,14 @@ fn grouping(suite: &Suite) {
 fn profile(suite: &Suite) {
     // Bytes whose elements are finite: those that are not are looked at twice, and are rare. Of each
     // element's highest byte the sign and the last bits stay.
-    for (dtype, bytes, high, low) in
-        [(Dtype::Bf16, 2, 0x3C, 0x83), (Dtype::F32, 4, 0x3C, 0x83), (Dtype::F8E4M3, 1, 0x20, 0x8F)]
-    {
+    for (dtype, bytes, high, low) in [
+        (Dtype::Bf16, 2, 0x3C, 0x83),
+        (Dtype::F16, 2, 0x3C, 0x83),
+        (Dtype::F32, 4, 0x3C, 0x83),
+        (Dtype::F8E4M3, 1, 0x20, 0x8F),
+        (Dtype::F8E5M2, 1, 0x3C, 0x83),
+        (Dtype::I8, 1, 0, 0xFF),
+    ] {
         let name = format!("profile, {dtype}");
         if !suite.wants(&name) {
             continue;

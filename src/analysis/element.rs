@@ -32,6 +32,8 @@ pub(super) struct Elements {
 enum Kind {
     /// Codes of at most eight bits, looked up.
     Codes(Arc<Codes>),
+    I8,
+    U8,
     I16,
     U16,
     F16,
@@ -83,8 +85,8 @@ impl Elements {
         };
         let kind = match dtype {
             Dtype::Bool => whole(&|code| f64::from(u8::from(code != 0))),
-            Dtype::U8 => whole(&f64::from),
-            Dtype::I8 => whole(&|code| f64::from(code as i8)),
+            Dtype::U8 => Kind::U8,
+            Dtype::I8 => Kind::I8,
             Dtype::F8E5M2 => float(Float { bits: 8, mantissa: 2, bias: 15, top: Top::Infinity }),
             Dtype::F8E4M3 => float(Float { bits: 8, mantissa: 3, bias: 7, top: Top::Nan }),
             Dtype::F8E4M3Fnuz => float(Float { bits: 8, mantissa: 3, bias: 8, top: Top::Unsigned }),
@@ -134,6 +136,8 @@ impl Elements {
                 wide(row, |[code]| codes.values[usize::from(code)], take);
             }
             Kind::Codes(codes) => looked_up(row, self.bits as usize, &codes.values, take),
+            Kind::I8 => wide(row, |b| f64::from(i8::from_le_bytes(b)), take),
+            Kind::U8 => wide(row, |[b]| f64::from(b), take),
             Kind::I16 => wide(row, |b| f64::from(i16::from_le_bytes(b)), take),
             Kind::U16 => wide(row, |b| f64::from(u16::from_le_bytes(b)), take),
             Kind::F16 => wide(row, |b| half(u16::from_le_bytes(b)), take),
@@ -270,7 +274,13 @@ fn wide<const N: usize, T: Copy + Default>(
 ) {
     let (eights, rest) = row.as_chunks::<N>().0.as_chunks::<LANES>();
     for eight in eights {
-        take(eight.map(&value));
+        // One by one, and not by `map`, which becomes a call where there is much to do: then no wide
+        // register is used.
+        let mut values = [T::default(); LANES];
+        for (to, &bytes) in values.iter_mut().zip(eight) {
+            *to = value(bytes);
+        }
+        take(values);
     }
     if !rest.is_empty() {
         let mut last = [T::default(); LANES];
@@ -317,7 +327,7 @@ fn key(code: u64, bits: u32) -> i64 {
 /// An f16, without a branch, so that many are done at once: its exponent and fraction are moved to
 /// where an f32 has them, and the difference of the biases is multiplied in, which also turns its
 /// subnormal numbers into what they are.
-#[inline]
+#[inline(always)]
 pub(super) fn half(bits: u16) -> f64 {
     let magnitude = u32::from(bits & 0x7fff);
     let sign = u32::from(bits & 0x8000) << 16;
