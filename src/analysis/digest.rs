@@ -35,7 +35,7 @@ impl Digest {
         let mut lanes = Lanes::new(platform, row_bytes);
         let mut digests = Vec::with_capacity(bytes.len() / row_bytes);
         for rows in bytes.chunks(lanes.rows_at_a_time() * row_bytes) {
-            let side_by_side = lanes.worth_it(rows.len() / row_bytes);
+            let side_by_side = lanes.side_by_side(rows.len() / row_bytes);
             let (rows, alone) = rows.split_at(side_by_side * row_bytes);
             digests.extend(lanes.hash(rows).iter().copied().map(Self));
             digests.extend(alone.chunks_exact(row_bytes).map(Self::of));
@@ -127,7 +127,7 @@ impl Lanes {
     /// How many of so many rows are to be hashed side by side. Those that leave lanes empty have to be
     /// some. Fewer are faster one at a time, the sooner the more chunks they have, because chunks of one
     /// row fill lanes too; and a single lane is no vector.
-    fn worth_it(&self, rows: usize) -> usize {
+    fn side_by_side(&self, rows: usize) -> usize {
         let least = (self.count / 4 + self.chunks).min(self.count * 3 / 4).max(2);
         match rows % self.count {
             _ if self.count < least => 0,

@@ -26,7 +26,8 @@ const SHORT: u64 = 1 << 20;
 const WINDOW: u64 = 8 << 20;
 
 /// A local file, read by position through one handle, so that another file put in its place is
-/// never mixed with it; written to while it is read, it is an error.
+/// never mixed with it; written to while it is read, it is an error. Its streams wait for the disk on
+/// the thread that polls them.
 #[derive(Debug)]
 pub struct FileSource {
     name: String,
